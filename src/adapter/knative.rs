@@ -1,0 +1,130 @@
+//! Serves the router on `PORT` until the process is told to stop, and then loses nothing; `connections` speaks HTTP.
+
+mod connections;
+mod figures;
+mod memory;
+
+use std::{future::Future, io, net::IpAddr, sync::Arc, time::Duration};
+
+use axum::{
+    middleware::{Next, from_fn},
+    response::Response,
+};
+use http::{HeaderValue, header};
+use tokio::{
+    net::TcpListener,
+    select,
+    signal::unix::{SignalKind, signal},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use self::memory::Memory;
+use super::http::{Service, router};
+use crate::cluster::index::Index;
+
+/// How long new deliveries are served after SIGTERM: until no proxy of the cluster sends any more.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long deliveries and patches under way may take after that.
+const FINISH: Duration = Duration::from_secs(30);
+
+/// Where deliveries come in, and where figures are read.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For deliveries and probes: `PORT`.
+    pub deliveries: TcpListener,
+    /// For Prometheus: `METRICS_PORT`.
+    pub figures: TcpListener,
+}
+
+impl Listeners {
+    /// Listens at `host`.
+    ///
+    /// # Errors
+    /// That of the first port which cannot be had.
+    pub async fn bind(host: IpAddr, port: u16, metrics_port: u16) -> io::Result<Self> {
+        Ok(Self {
+            deliveries: TcpListener::bind((host, port)).await?,
+            figures: TcpListener::bind((host, metrics_port)).await?,
+        })
+    }
+}
+
+/// Waits for the signal to stop; gives how long new deliveries are served after it: not at all after Ctrl-C.
+///
+/// # Errors
+/// Where signals cannot be had.
+pub fn stop_signal() -> io::Result<impl Future<Output = Duration>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        select! {
+            _ = terminate.recv() => DRAIN,
+            _ = interrupt.recv() => Duration::ZERO,
+        }
+    })
+}
+
+/// Serves until `stop` is done, which says how long new deliveries are served after it; then finishes what is under way.
+///
+/// Readiness fails at once. Patches may go on when their deliveries are answered; they are waited for as well.
+///
+/// # Errors
+/// Those of a listener.
+pub async fn serve(
+    listeners: Listeners,
+    service: Service,
+    index: Option<Arc<Index>>,
+    stop: impl Future<Output = Duration>,
+) -> io::Result<()> {
+    tracing::info!(
+        port = listeners.deliveries.local_addr()?.port(),
+        metrics.port = listeners.figures.local_addr()?.port(),
+        "listening"
+    );
+    let (readiness, tasks) = (Arc::clone(&service.readiness), service.tasks.clone());
+    let (draining, closed) = (CancellationToken::new(), CancellationToken::new());
+    let figures = figures::router(Arc::clone(&service.metrics), index);
+    let figures = tokio::spawn(connections::serve(listeners.figures, figures, closed.clone()));
+    let memory = Memory::for_bodies_of(service.max_body_bytes);
+    let deliveries = router(service)
+        .layer(from_fn(move |request, next| memory.clone().serve(request, next)))
+        .layer(from_fn({
+            let draining = draining.clone();
+            move |request, next: Next| say_goodbye(draining.clone(), next.run(request))
+        }));
+    let deliveries =
+        tokio::spawn(connections::serve(listeners.deliveries, deliveries, closed.clone()));
+
+    let drain = stop.await;
+    readiness.stop();
+    draining.cancel();
+    tracing::info!(drain_ms = drain.as_millis(), "stopping: no longer ready, still serving");
+    sleep(drain).await;
+    closed.cancel();
+    tasks.close();
+    let finished = timeout(FINISH, async {
+        // Neither panics; a task that did would have nothing left to wait for.
+        let _ = deliveries.await;
+        let _ = figures.await;
+        tasks.wait().await;
+    });
+    match finished.await {
+        Ok(()) => tracing::info!("stopped"),
+        Err(_elapsed) => tracing::warn!(tasks = tasks.len(), "stopped with work under way"),
+    }
+    Ok(())
+}
+
+/// Closes a connection with its answer once the service is stopping, so that its client finds another instance.
+async fn say_goodbye(
+    draining: CancellationToken,
+    answer: impl Future<Output = Response>,
+) -> Response {
+    let mut response = answer.await;
+    if draining.is_cancelled() {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

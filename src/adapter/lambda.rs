@@ -1,0 +1,206 @@
+//! The Lambda runtime as driver: an HTTP event of whatever kind goes to the same router, `lambda/events` and
+//! `lambda/queue` take the rest.
+
+mod events;
+mod queue;
+
+use std::{
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant, SystemTime},
+};
+
+use axum::{Router, body::Body, response::Response};
+use futures::FutureExt as _;
+use http::{Request, Uri};
+use lambda_http::{
+    Adapter, RequestExt as _,
+    request::{LambdaRequest, RequestContext},
+};
+use lambda_runtime::{Context, Diagnostic, Error, LambdaEvent, Runtime, service_fn};
+use serde::{Deserialize, Serialize};
+use serde_json::{
+    json,
+    value::{RawValue, to_raw_value},
+};
+use tower::{Service as _, ServiceExt as _};
+
+use crate::{
+    adapter::http::{Invocation, Service, router},
+    outcome::{Kind, Outcome},
+};
+
+/// What is left of an invocation's time when the answer is given, for the way back.
+const ANSWER_TIME: Duration = Duration::from_secs(1);
+
+/// Asks Lambda for events until the process ends.
+///
+/// # Errors
+/// The runtime's API cannot be reached.
+pub async fn serve(service: Service) -> Result<(), Error> {
+    let router = router(service.clone());
+    let handle = |event: LambdaEvent<Box<RawValue>>| {
+        let (service, router) = (service.clone(), router.clone());
+        // Boxed, or the compiler nests the types of all that it calls in one, deeper than it can look.
+        async move { handle(&service, router, event).await }.boxed_local()
+    };
+    Runtime::new(service_fn(handle)).run().await
+}
+
+/// What tells the kinds of events apart. A sender has no say in it: what he sends is inside `body`.
+#[derive(Deserialize)]
+struct Shape<'a> {
+    #[serde(borrow, rename = "requestContext")]
+    request_context: Option<&'a RawValue>,
+    #[serde(borrow, rename = "detail-type")]
+    detail_type: Option<&'a RawValue>,
+    #[serde(borrow, rename = "Records")]
+    records: Option<&'a RawValue>,
+}
+
+async fn handle(
+    service: &Service,
+    router: Router,
+    event: LambdaEvent<Box<RawValue>>,
+) -> Result<Box<RawValue>, Diagnostic> {
+    let LambdaEvent { payload, context } = event;
+    let invocation = Invocation {
+        request_id: context.request_id.clone(),
+        deadline: deadline(&context, service.deadline),
+    };
+    match serde_json::from_str(payload.get()) {
+        Ok(Shape { request_context: Some(_), .. }) => {
+            Ok(http(router, &payload, context, invocation).await)
+        }
+        Ok(Shape { detail_type: Some(_), .. }) => {
+            events::codecommit(service, &payload, &invocation).await
+        }
+        Ok(Shape { records: Some(records), .. }) => {
+            queue::redeliver(service, records, &invocation).await.ok_or_else(unknown)
+        }
+        _ => Err(unknown()),
+    }
+}
+
+fn unknown() -> Diagnostic {
+    Diagnostic {
+        error_type: "UnknownEvent".to_owned(),
+        error_message:
+            "no event of API Gateway, a Function URL, a load balancer, EventBridge or SQS"
+                .to_owned(),
+    }
+}
+
+/// Answers an HTTP event.
+async fn http(
+    router: Router,
+    event: &RawValue,
+    context: Context,
+    invocation: Invocation,
+) -> Box<RawValue> {
+    let request_id = invocation.request_id.clone();
+    let serve = service_fn(move |request: lambda_http::Request| {
+        let request = to_axum(request, invocation.clone());
+        let router = router.clone();
+        async move {
+            let Ok(response) = router.oneshot(request).await;
+            Ok::<Response, Infallible>(response)
+        }
+    });
+    let Ok(request) = serde_json::from_str(event.get()) else { return malformed(&request_id) };
+    let event = LambdaEvent::new(with_repeated_headers(request), context);
+    // Hostile hosts, query strings and base64 make lambda_http panic while it converts the request.
+    let mut adapter = Adapter::from(serve);
+    match catch_unwind(AssertUnwindSafe(|| adapter.call(event))) {
+        Ok(answer) => {
+            let Ok(response) = answer.await;
+            raw(&response)
+        }
+        Err(_) => malformed(&request_id),
+    }
+}
+
+fn to_axum(request: lambda_http::Request, invocation: Invocation) -> Request<Body> {
+    let path = path(&request);
+    let (mut parts, body) = request.into_parts();
+    parts.uri = path;
+    parts.extensions.clear();
+    parts.extensions.insert(invocation);
+    Request::from_parts(parts, Body::new(body))
+}
+
+/// The path as the caller sees it behind the stage's name.
+fn path(request: &lambda_http::Request) -> Uri {
+    let stage = match request.request_context_ref() {
+        Some(RequestContext::ApiGatewayV1(context)) => context.stage.as_deref(),
+        Some(RequestContext::ApiGatewayV2(context)) => context.stage.as_deref(),
+        _ => None,
+    };
+    let path = request.raw_http_path();
+    let within = stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage));
+    within.filter(|rest| rest.starts_with('/')).unwrap_or(path).parse().unwrap_or_default()
+}
+
+/// A REST API sends headers twice, alone and with all their values; lambda_http would keep one value of each.
+fn with_repeated_headers(mut request: LambdaRequest) -> LambdaRequest {
+    if let LambdaRequest::ApiGatewayV1(event) = &mut request {
+        for name in event.multi_value_headers.keys() {
+            event.headers.remove(name);
+        }
+    }
+    request
+}
+
+/// The answer to a request that is no HTTP, in the form that every kind of event takes.
+fn malformed(request_id: &str) -> Box<RawValue> {
+    let outcome = Outcome::new(Kind::Malformed);
+    let status = outcome.kind.status().as_u16();
+    tracing::info!(
+        provider = "unknown",
+        outcome = outcome.kind.name(),
+        status,
+        detail = "the event cannot be read as an HTTP request",
+        aws.request_id = request_id,
+        "delivery"
+    );
+    raw(&json!({
+        "statusCode": status,
+        "headers": {"content-type": "application/json"},
+        "multiValueHeaders": {"content-type": ["application/json"]},
+        "body": outcome.json().to_string(),
+        "isBase64Encoded": false,
+    }))
+}
+
+fn raw(answer: &impl Serialize) -> Box<RawValue> {
+    to_raw_value(answer).expect("answers are made of strings and numbers")
+}
+
+/// By when to answer. Lambda's own deadline is by the wall clock; `cargo lambda watch` gives one in 1970, which is none.
+fn deadline(context: &Context, otherwise: Duration) -> Instant {
+    let left = context.deadline().duration_since(SystemTime::now());
+    Instant::now() + left.map_or(otherwise, |left| left.saturating_sub(ANSWER_TIME))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_a_second_before_lambdas_own() {
+        let mut context = Context::default();
+        let end = SystemTime::now() + Duration::from_secs(10);
+        let since = end.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_millis();
+        context.deadline = since.try_into().expect("before the year 500 million");
+        let left = deadline(&context, Duration::ZERO) - Instant::now();
+        assert!((8..=9).contains(&left.as_secs()), "{left:?}");
+    }
+
+    #[test]
+    fn a_deadline_that_is_long_past_is_none() {
+        let mut context = Context::default();
+        context.deadline = 600_000;
+        let left = deadline(&context, Duration::from_secs(4)) - Instant::now();
+        assert!(left > Duration::from_secs(3), "{left:?}");
+    }
+}

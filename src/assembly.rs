@@ -1,0 +1,115 @@
+//! Puts the parts together as the configuration says; `main` hands the result to a driver.
+
+use std::sync::Arc;
+
+use tokio_util::task::TaskTracker;
+
+#[cfg(feature = "knative")]
+use crate::cluster::index::Index;
+use crate::{
+    adapter::{http::Service, readiness::Readiness},
+    cluster::{
+        connect::{ConnectError, connect},
+        lookup::Lookup,
+        patch::Patcher,
+    },
+    config::{Config, GlobalSecret, Platform},
+    receiver::Receiver,
+    retry::RetryQueue,
+    secret::store::{GlobalSource, SecretStore},
+    telemetry::Metrics,
+};
+
+/// The parts, ready for a driver.
+#[derive(Debug)]
+pub struct Assembly {
+    /// Takes requests.
+    pub service: Service,
+    /// Keeps GitRepos at hand; not on Lambda, which is frozen between events.
+    #[cfg(feature = "knative")]
+    pub index: Option<Arc<Index>>,
+    /// The API server, for the log.
+    pub cluster: String,
+    /// Where the global secret is looked for, for the log.
+    pub secret: String,
+}
+
+impl Assembly {
+    /// Makes connections, but sends nothing yet, unless an index is to be kept.
+    ///
+    /// # Errors
+    /// There is no way to the cluster.
+    pub async fn new(config: &Config) -> Result<Self, ConnectError> {
+        let metrics = Arc::new(match config.platform {
+            Platform::Lambda => Metrics::embedded(),
+            Platform::Http => Metrics::new(),
+        });
+        let (cluster, url) = connect(config.cluster.clone(), Arc::clone(&metrics)).await?;
+        let global = global_source(config).await;
+        let secret = global.to_string();
+        let (cache_ttl, lookup_ttl) = (config.secret_cache_ttl, config.lookup_cache_ttl);
+        let secrets = SecretStore::new(cluster.clone(), global, cache_ttl, lookup_ttl);
+        let lookup = Lookup::new(cluster.clone(), config.gitrepo_namespaces.clone(), lookup_ttl);
+        #[cfg(feature = "knative")]
+        let index = (config.platform == Platform::Http)
+            .then(|| Arc::new(Index::start(&cluster, &config.gitrepo_namespaces)));
+        #[cfg(feature = "knative")]
+        let lookup = match &index {
+            Some(index) => lookup.with_index(Arc::clone(index)),
+            None => lookup,
+        };
+        let patcher = Patcher::new(cluster.clone(), config.polling_interval.clone());
+        let retry = match &config.retry {
+            Some(queue) => Some(Arc::new(RetryQueue::new(queue, config.max_body_bytes).await)),
+            None => None,
+        };
+        let service = Service {
+            receiver: Arc::new(Receiver::new(cluster, secrets, lookup, patcher, config.unsigned)),
+            metrics,
+            readiness: Arc::new(Readiness::new(retry.is_some())),
+            retry,
+            tasks: TaskTracker::new(),
+            max_body_bytes: config.max_body_bytes,
+            deadline: config.deadline,
+        };
+        Ok(Self {
+            service,
+            #[cfg(feature = "knative")]
+            index,
+            cluster: url,
+            secret,
+        })
+    }
+
+    /// Logs which cluster, where the global secret is looked for, and whether it is there.
+    pub fn announce(&self) -> impl Future<Output = ()> + use<> {
+        let receiver = Arc::clone(&self.service.receiver);
+        let (cluster, secret) = (self.cluster.clone(), self.secret.clone());
+        async move {
+            let present = match receiver.secrets().global_is_there().await {
+                Ok(true) => "yes".to_owned(),
+                Ok(false) => "no".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            tracing::info!(cluster, secret, secret.present = present, "starting");
+        }
+    }
+}
+
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(clippy::unused_async, reason = "AWS is asked for its region")
+)]
+async fn global_source(config: &Config) -> GlobalSource {
+    match config.global_secret.clone() {
+        GlobalSecret::Kubernetes { namespace, name, named } => {
+            GlobalSource::Kubernetes { namespace, name, named }
+        }
+        #[cfg(feature = "aws")]
+        GlobalSecret::SecretsManager(id) => GlobalSource::SecretsManager {
+            client: crate::secret::secrets_manager::SecretsManager::new(crate::aws::config().await),
+            id,
+            rotation_window: config.rotation_window,
+        },
+    }
+}

@@ -1,0 +1,285 @@
+//! The API server: every request to it goes through here; `cluster/*` look GitRepos up and patch them.
+
+pub mod connect;
+#[cfg(feature = "aws")]
+pub mod eks;
+#[cfg(feature = "aws")]
+mod elsewhere;
+#[cfg(feature = "knative")]
+pub mod index;
+pub mod lookup;
+pub mod patch;
+mod scan;
+
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use tokio::time::{sleep, timeout};
+
+use crate::{causes::causes, gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
+
+/// How long one request for one object may take.
+const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a LIST or a scan may take, to its last byte.
+const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
+
+/// How long to wait before a request is tried again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How many requests of one delivery are under way at once.
+pub(crate) const CONCURRENT_REQUESTS: usize = 16;
+
+/// What a path segment may not hold as it is: all but RFC 3986's unreserved characters.
+const PATH_SEGMENT: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+tokio::task_local! {
+    /// The trace that the requests of the running task belong to.
+    pub(crate) static TRACE: TraceContext;
+}
+
+/// A connection to the API server; cheap to clone.
+#[derive(Clone)]
+pub struct Cluster {
+    client: kube::Client,
+    metrics: Arc<Metrics>,
+}
+
+/// Why a request to the API server came to nothing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApiError {
+    /// 404
+    #[error("not found")]
+    NotFound,
+    /// 403, or 401: the API server does not know the credentials, or gives them no right.
+    #[error("forbidden: the API server answered {0}")]
+    Forbidden(StatusCode),
+    /// 422: a JSON patch's test failed, or the API server does not take the change.
+    #[error("the API server refused the change")]
+    Unprocessable,
+    /// 409, 429 and 5xx pass; the time is the server's `Retry-After`.
+    #[error("the API server answered {0}")]
+    Passing(StatusCode, Option<Duration>),
+    /// Any other answer.
+    #[error("the API server answered {0}")]
+    Unexpected(StatusCode),
+    /// No answer within the request's time limit.
+    #[error("no answer from the API server within {0:?}")]
+    TimedOut(Duration),
+    /// No connection, or it broke.
+    #[error("the API server cannot be reached: {0}")]
+    Unreachable(String),
+    /// The answer is not what the API promises.
+    #[error("unreadable answer of the API server: {0}")]
+    Unreadable(String),
+}
+
+impl ApiError {
+    /// Whether the same request may succeed a moment later.
+    pub(crate) const fn is_passing(&self) -> bool {
+        matches!(self, Self::Passing(..) | Self::TimedOut(_) | Self::Unreachable(_))
+    }
+
+    /// How long the server asked to wait.
+    pub(crate) const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Passing(_, retry_after) => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Cluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cluster").finish_non_exhaustive()
+    }
+}
+
+impl Cluster {
+    /// Uses `client`, which must not retry by itself, and counts requests in `metrics`.
+    pub const fn new(client: kube::Client, metrics: Arc<Metrics>) -> Self {
+        Self { client, metrics }
+    }
+
+    /// Asks whether the API server answers at all.
+    ///
+    /// # Errors
+    /// Any [`ApiError`] of the request.
+    pub async fn reach(&self) -> Result<(), ApiError> {
+        self.bytes(get("/version")).await.map(drop)
+    }
+
+    /// Tries until it succeeds, fails for good, or would have to try after `until`; heeds `Retry-After`.
+    ///
+    /// # Errors
+    /// The last attempt's.
+    pub(crate) async fn retrying<T, F: Future<Output = Result<T, ApiError>>>(
+        &self,
+        until: Instant,
+        mut attempt: impl FnMut() -> F,
+    ) -> Result<T, ApiError> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match attempt().await {
+                Err(error) if error.is_passing() => error,
+                outcome => return outcome,
+            };
+            let wait = error.retry_after().unwrap_or_default().max(pause);
+            if Instant::now() + wait >= until {
+                return Err(error);
+            }
+            tracing::debug!(%error, "trying again");
+            sleep(wait).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
+        }
+    }
+
+    /// Reads one object as JSON; a connection that broke is tried once more.
+    pub(crate) async fn object<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
+        let answer = match self.bytes(get(path)).await {
+            Err(ApiError::Unreachable(_)) => self.bytes(get(path)).await?,
+            answer => answer?,
+        };
+        serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
+    }
+
+    /// Reads one GitRepo; `None` if it is gone.
+    pub(crate) async fn gitrepo(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<GitRepo>, ApiError> {
+        match self.object(&gitrepo_path(namespace, name)).await {
+            Ok(gitrepo) => Ok(Some(gitrepo)),
+            Err(ApiError::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(crate) async fn bytes(&self, request: Request<Vec<u8>>) -> Result<Bytes, ApiError> {
+        within(REQUEST_TIME_LIMIT, async {
+            let body = self.send(request).await?.into_body();
+            body.collect()
+                .await
+                .map(http_body_util::Collected::to_bytes)
+                .map_err(|error| unreachable_server(&error))
+        })
+        .await
+    }
+
+    /// Sends a request; gives the answer's head and its body yet to be read.
+    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
+        let (mut parts, body) = request.into_parts();
+        let _ = TRACE.try_with(|trace| trace.apply(&mut parts.headers));
+        let verb = verb(&parts);
+        let answer = self.client.send(Request::from_parts(parts, Body::from(body))).await;
+        let code = answer.as_ref().ok().map(|response| response.status().as_u16());
+        self.metrics.api_request(verb, code);
+        let response = answer.map_err(|error| unreachable_server(&error))?;
+        match failure(&response) {
+            None => Ok(response),
+            Some(error) => Err(error),
+        }
+    }
+}
+
+/// The API verb of a request, as Kubernetes counts them.
+fn verb(request: &http::request::Parts) -> &'static str {
+    match request.method {
+        Method::PATCH => "patch",
+        _ if request.uri.query().is_some_and(|query| query.contains("watch=true")) => "watch",
+        _ if request.uri.path().ends_with("/gitrepos") => "list",
+        _ => "get",
+    }
+}
+
+fn failure(response: &Response<Body>) -> Option<ApiError> {
+    let status = response.status();
+    if status.is_success() {
+        return None;
+    }
+    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let retry_after = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    Some(match status {
+        StatusCode::NOT_FOUND => ApiError::NotFound,
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ApiError::Forbidden(status),
+        StatusCode::UNPROCESSABLE_ENTITY => ApiError::Unprocessable,
+        StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
+            ApiError::Passing(status, retry_after)
+        }
+        _ if status.is_server_error() => ApiError::Passing(status, retry_after),
+        _ => ApiError::Unexpected(status),
+    })
+}
+
+async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    timeout(limit, work).await.unwrap_or(Err(ApiError::TimedOut(limit)))
+}
+
+fn get(path: &str) -> Request<Vec<u8>> {
+    request(Method::GET, path, "application/json", Vec::new())
+}
+
+fn request(
+    method: Method,
+    path: &str,
+    media_type: &'static str,
+    body: Vec<u8>,
+) -> Request<Vec<u8>> {
+    let media = if method == Method::GET { header::ACCEPT } else { header::CONTENT_TYPE };
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(media, media_type)
+        .body(body)
+        .expect("paths are percent-encoded and media types are constants")
+}
+
+/// The path of one GitRepo.
+fn gitrepo_path(namespace: &str, name: &str) -> String {
+    format!("{}/{}", gitrepos_path(Some(namespace)), encoded(name))
+}
+
+/// The path of the GitRepos of a namespace, or of all.
+fn gitrepos_path(namespace: Option<&str>) -> String {
+    match namespace {
+        Some(namespace) => {
+            format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos", encoded(namespace))
+        }
+        None => "/apis/fleet.cattle.io/v1alpha1/gitrepos".to_owned(),
+    }
+}
+
+/// The path of a Kubernetes secret.
+pub(crate) fn secret_path(namespace: &str, name: &str) -> String {
+    format!("/api/v1/namespaces/{}/secrets/{}", encoded(namespace), encoded(name))
+}
+
+fn encoded(segment: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(segment, PATH_SEGMENT)
+}
+
+fn unreachable_server(error: &dyn std::error::Error) -> ApiError {
+    ApiError::Unreachable(causes(error))
+}
+
+/// Says where JSON is unreadable, never what it held: it may be a secret.
+fn unreadable(error: &serde_json::Error) -> ApiError {
+    let (line, column) = (error.line(), error.column());
+    ApiError::Unreadable(format!("{:?} error in line {line}, column {column}", error.classify()))
+}

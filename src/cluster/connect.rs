@@ -1,0 +1,94 @@
+//! The way to the API server: kubeconfig, in-cluster, or a cluster that is elsewhere.
+
+use std::sync::Arc;
+
+use http::{HeaderValue, header::USER_AGENT};
+use kube::{
+    Client,
+    config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
+};
+
+use super::Cluster;
+#[cfg(feature = "aws")]
+use super::elsewhere::{self, Guide};
+#[cfg(feature = "aws")]
+use crate::{aws, secret::secrets_manager::SecretsManager};
+use crate::{config::ClusterAccess, telemetry::Metrics};
+
+const OUR_USER_AGENT: HeaderValue =
+    HeaderValue::from_static(concat!("fleet-webhook/", env!("CARGO_PKG_VERSION")));
+
+/// Why there is no way to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No kubeconfig and no pod.
+    #[error(
+        "no cluster: set KUBECONFIG, KUBECONFIG_SECRET_ID or EKS_CLUSTER_NAME, or run in a pod; \
+         to look around without a cluster: cargo run --example quickstart"
+    )]
+    NoCluster,
+    /// The kubeconfig cannot be used.
+    #[error("the kubeconfig cannot be used: {0}")]
+    Kubeconfig(#[from] KubeconfigError),
+    /// The kubeconfig asks for what must not be.
+    #[error("the kubeconfig sets insecure-skip-tls-verify; TLS is always verified")]
+    Insecure,
+    /// No client could be made.
+    #[error("no client for the cluster: {0}")]
+    Client(#[from] kube::Error),
+}
+
+/// Connects; sends nothing yet. Gives the API server's URL too, for the log.
+///
+/// # Errors
+/// [`ConnectError`]
+pub async fn connect(
+    access: ClusterAccess,
+    metrics: Arc<Metrics>,
+) -> Result<(Cluster, String), ConnectError> {
+    let config = match access {
+        ClusterAccess::Kubeconfig(Some(paths)) => from_files(&paths).await?,
+        ClusterAccess::Kubeconfig(None) => match kube::Config::incluster() {
+            Ok(config) => config,
+            Err(_) => match kube::Config::from_kubeconfig(&KubeConfigOptions::default()).await {
+                Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) => {
+                    return Err(ConnectError::NoCluster);
+                }
+                config => config?,
+            },
+        },
+        #[cfg(feature = "aws")]
+        ClusterAccess::KubeconfigSecret(id) => {
+            let secrets = SecretsManager::new(aws::config().await);
+            let client = elsewhere::client(Guide::KubeconfigSecret(secrets, id.clone()));
+            return Ok((Cluster::new(client, metrics), format!("kubeconfig in {id}")));
+        }
+        #[cfg(feature = "aws")]
+        ClusterAccess::Eks(name) => {
+            let client = elsewhere::client(Guide::Eks(aws::config().await, name.clone()));
+            return Ok((Cluster::new(client, metrics), format!("EKS cluster {name}")));
+        }
+    };
+    let url = config.cluster_url.to_string();
+    Ok((Cluster::new(client(config)?, metrics), url))
+}
+
+/// Reads the files of `KUBECONFIG`, merged as kubectl does.
+async fn from_files(paths: &str) -> Result<kube::Config, KubeconfigError> {
+    let mut merged = Kubeconfig::default();
+    for path in std::env::split_paths(paths).filter(|path| !path.as_os_str().is_empty()) {
+        merged = merged.merge(Kubeconfig::read_from(path)?)?;
+    }
+    kube::Config::from_custom_kubeconfig(merged, &KubeConfigOptions::default()).await
+}
+
+/// Makes a client as we want it, of a kubeconfig from wherever.
+pub(super) fn client(mut config: kube::Config) -> Result<Client, ConnectError> {
+    if config.accept_invalid_certs {
+        return Err(ConnectError::Insecure);
+    }
+    config.headers.push((USER_AGENT, OUR_USER_AGENT));
+    // Retries and time limits are ours: one place, inside the delivery's deadline.
+    config.default_retry = false;
+    Ok(Client::try_from(config)?)
+}

@@ -1,0 +1,122 @@
+//! A cluster that AWS tells the way to: looked for at the first request, and again when it no longer takes us.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use aws_config::SdkConfig;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header::AUTHORIZATION, request::Parts};
+use http_body_util::BodyExt as _;
+use kube::{
+    Client,
+    client::{Body, ClientBuilder},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use tokio::sync::Mutex;
+use tower::BoxError;
+
+use super::{
+    connect,
+    eks::{self, TokenSource},
+};
+use crate::secret::secrets_manager::SecretsManager;
+
+/// How often a cluster that refuses our credentials may make us look again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// Who knows the way.
+#[derive(Debug)]
+pub(super) enum Guide {
+    /// A kubeconfig in Secrets Manager, by id or ARN.
+    KubeconfigSecret(SecretsManager, String),
+    /// EKS, by the cluster's name.
+    Eks(&'static SdkConfig, String),
+}
+
+/// Makes a client; nothing is asked of the network yet.
+pub(super) fn client(guide: Guide) -> Client {
+    let elsewhere = Arc::new(Elsewhere { guide, way: Mutex::new(None) });
+    let service = tower::service_fn(move |request| {
+        let elsewhere = Arc::clone(&elsewhere);
+        async move { elsewhere.send(request).await }
+    });
+    ClientBuilder::new(service, "default").build()
+}
+
+struct Elsewhere {
+    guide: Guide,
+    way: Mutex<Option<Way>>,
+}
+
+#[derive(Clone)]
+struct Way {
+    client: Client,
+    tokens: Option<TokenSource>,
+    /// By the wall clock: Lambda freezes the process between events.
+    found: SystemTime,
+}
+
+impl Elsewhere {
+    /// Sends a request; once more if the cluster does not know our credentials and newer ones can be had.
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await?.to_bytes();
+        let way = self.way(None).await.map_err(|error| format!("{error:#}"))?;
+        let response = way.send(parts.clone(), body.clone()).await?;
+        let age = way.found.elapsed().unwrap_or(Duration::MAX);
+        if response.status() != StatusCode::UNAUTHORIZED || age < LOOK_AGAIN_AFTER {
+            return Ok(response);
+        }
+        let way = self.way(Some(way.found)).await.map_err(|error| format!("{error:#}"))?;
+        way.send(parts, body).await
+    }
+
+    /// The way that was found last, or a new one if that is the one which led nowhere.
+    async fn way(&self, astray: Option<SystemTime>) -> anyhow::Result<Way> {
+        let mut last = self.way.lock().await;
+        if let Some(way) = last.as_ref().filter(|way| Some(way.found) != astray) {
+            return Ok(way.clone());
+        }
+        let way = self.guide.find().await?;
+        *last = Some(way.clone());
+        Ok(way)
+    }
+}
+
+impl Guide {
+    async fn find(&self) -> anyhow::Result<Way> {
+        let (config, tokens) = match self {
+            Self::KubeconfigSecret(secrets, id) => (kubeconfig(secrets, id).await?, None),
+            Self::Eks(aws, cluster) => {
+                let config = eks::config(aws, cluster).await;
+                let config = config.with_context(|| format!("EKS cluster {cluster}"))?;
+                (config, Some(TokenSource::new(aws, cluster)?))
+            }
+        };
+        Ok(Way { client: connect::client(config)?, tokens, found: SystemTime::now() })
+    }
+}
+
+impl Way {
+    async fn send(&self, mut parts: Parts, body: Bytes) -> Result<Response<Body>, BoxError> {
+        if let Some(tokens) = &self.tokens {
+            parts.headers.insert(AUTHORIZATION, tokens.bearer(SystemTime::now()).await?);
+        }
+        let request = Request::from_parts(parts, Body::from(body.to_vec()));
+        self.client.send(request).await.map_err(BoxError::from)
+    }
+}
+
+async fn kubeconfig(secrets: &SecretsManager, id: &str) -> anyhow::Result<kube::Config> {
+    let secret = || format!("kubeconfig in secret {id}");
+    let text = secrets.read_text(id).await.with_context(secret)?;
+    // The parser's message could quote what it stumbles over, and that may be a key.
+    let kubeconfig = Kubeconfig::from_yaml(&text)
+        .map_err(|_| anyhow::anyhow!("it cannot be read"))
+        .with_context(secret)?;
+    let options = KubeConfigOptions::default();
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(secret)
+}

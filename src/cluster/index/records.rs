@@ -1,0 +1,260 @@
+//! What the index keeps of each GitRepo: only what matching, judging and patching need, in one allocation.
+
+use std::{
+    borrow::Borrow,
+    collections::{HashMap, HashSet},
+    hash::{Hash, Hasher, RandomState},
+    sync::Arc,
+};
+
+use kube::core::ObjectMeta;
+use serde::Deserialize;
+
+use crate::{
+    event::Repository,
+    gitrepo::{GitRepo, GitRepoSpec, GitRepoStatus},
+};
+
+/// A GitRepo as a LIST or a watch shows it, all else skipped.
+#[derive(Debug, Deserialize)]
+pub(super) struct Listed {
+    metadata: ListedMetadata,
+    #[serde(default)]
+    spec: GitRepoSpec,
+    #[serde(default)]
+    status: Option<GitRepoStatus>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ListedMetadata {
+    namespace: String,
+    name: String,
+    #[serde(default)]
+    resource_version: String,
+}
+
+/// The GitRepos of a namespace, or of all, by name and by repository.
+#[derive(Debug, Default)]
+pub(super) struct Records {
+    by_id: HashSet<ById>,
+    by_key: HashMap<u64, Vec<Arc<Record>>>,
+}
+
+/// One GitRepo.
+#[derive(Debug)]
+struct Record {
+    /// The hash of its repository.
+    key: u64,
+    /// Its texts, one after the other; where each but the last ends.
+    text: Box<str>,
+    ends: [u32; TEXTS - 1],
+}
+
+/// How many texts a record has: id, repo, branch, revision, secret, polling interval, announced commit.
+const TEXTS: usize = 7;
+
+/// A record, found by its id.
+#[derive(Debug)]
+struct ById(Arc<Record>);
+
+impl Records {
+    /// How many GitRepos are held.
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Holds a GitRepo as it is now, in the place of what was held of it.
+    pub(super) fn apply(&mut self, listed: &Listed, hasher: &RandomState) {
+        self.delete(listed);
+        if let Some(record) = Record::new(listed, hasher).map(Arc::new) {
+            self.by_key.entry(record.key).or_default().push(Arc::clone(&record));
+            self.by_id.insert(ById(record));
+        }
+    }
+
+    /// Forgets a GitRepo.
+    pub(super) fn delete(&mut self, listed: &Listed) {
+        let Some(ById(record)) = self.by_id.take(&*listed.id()) else { return };
+        if let Some(bucket) = self.by_key.get_mut(&record.key) {
+            bucket.retain(|other| !Arc::ptr_eq(other, &record));
+            if bucket.is_empty() {
+                self.by_key.remove(&record.key);
+            }
+        }
+    }
+
+    /// Gives the GitRepos whose `spec.repo` names the repository, as far as they are held.
+    pub(super) fn find(&self, repository: &Repository, hasher: &RandomState) -> Vec<GitRepo> {
+        let mut keys = repository.keys(hasher);
+        keys.sort_unstable();
+        keys.dedup();
+        let held = keys.iter().filter_map(|key| self.by_key.get(key)).flatten();
+        held.map(|record| record.gitrepo())
+            .filter(|gitrepo| gitrepo.spec.repo_url().is_some_and(|url| repository.is(&url)))
+            .collect()
+    }
+}
+
+impl Listed {
+    /// The version of the object.
+    pub(super) fn into_resource_version(self) -> String {
+        self.metadata.resource_version
+    }
+
+    fn id(&self) -> String {
+        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    }
+}
+
+impl Record {
+    /// `None` for a GitRepo whose URL names no repository: nothing can match it.
+    fn new(listed: &Listed, hasher: &RandomState) -> Option<Self> {
+        let key = listed.spec.repo_url()?.key(hasher);
+        let id = listed.id();
+        let commit = listed.status.as_ref().and_then(|status| status.webhook_commit.as_deref());
+        let spec = &listed.spec;
+        let texts: [&str; TEXTS] = [
+            &id,
+            spec.repo.as_deref().unwrap_or_default(),
+            spec.branch.as_deref().unwrap_or_default(),
+            spec.revision.as_deref().unwrap_or_default(),
+            spec.webhook_secret.as_deref().unwrap_or_default(),
+            spec.polling_interval.as_deref().unwrap_or_default(),
+            commit.unwrap_or_default(),
+        ];
+        let mut end = 0;
+        let mut ends = [0; TEXTS - 1];
+        for (slot, text) in ends.iter_mut().zip(&texts) {
+            end += u32::try_from(text.len()).ok()?;
+            *slot = end;
+        }
+        Some(Self { key, text: texts.concat().into_boxed_str(), ends })
+    }
+
+    fn id(&self) -> &str {
+        let [end, ..] = self.ends;
+        self.text.get(..end as usize).unwrap_or_default()
+    }
+
+    /// The GitRepo, with what is kept of it; an empty text is a field that is unset.
+    fn gitrepo(&self) -> GitRepo {
+        let [id, a, b, c, d, e] = self.ends.map(|end| end as usize);
+        let text = |from: usize, to: usize| {
+            self.text.get(from..to).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        let spec = GitRepoSpec {
+            repo: text(id, a),
+            branch: text(a, b),
+            revision: text(b, c),
+            webhook_secret: text(c, d),
+            polling_interval: text(d, e),
+        };
+        let (namespace, name) = self.id().split_once('/').unwrap_or_default();
+        GitRepo {
+            metadata: ObjectMeta {
+                namespace: Some(namespace.to_owned()),
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            spec,
+            status: text(e, self.text.len()).map(|commit| GitRepoStatus {
+                webhook_commit: Some(commit),
+                ..GitRepoStatus::default()
+            }),
+        }
+    }
+}
+
+impl Borrow<str> for ById {
+    fn borrow(&self) -> &str {
+        self.0.id()
+    }
+}
+
+impl Hash for ById {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id().hash(state);
+    }
+}
+
+impl PartialEq for ById {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id() == other.0.id()
+    }
+}
+
+impl Eq for ById {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repo_url::RepoUrl;
+
+    fn listed(name: &str, spec: &serde_json::Value, commit: Option<&str>) -> Listed {
+        let status =
+            commit.map(|commit| serde_json::json!({ "webhookCommit": commit, "other": 1 }));
+        let metadata =
+            serde_json::json!({ "namespace": "apps", "name": name, "resourceVersion": "7" });
+        let object = serde_json::json!({ "metadata": metadata, "spec": spec, "status": status });
+        serde_json::from_value(object).expect("a GitRepo")
+    }
+
+    fn shop() -> Repository {
+        Repository::Urls(vec![RepoUrl::parse("https://github.com/acme/shop").expect("a URL")])
+    }
+
+    #[test]
+    fn what_is_kept_comes_back_as_it_was() {
+        let (mut records, hasher) = (Records::default(), RandomState::new());
+        let spec = serde_json::json!({
+            "repo": "git@github.com:Acme/shop.git", "branch": "main", "revision": "v1",
+            "webhookSecret": "own", "pollingInterval": "1h", "paths": ["a"],
+        });
+        let bare = serde_json::json!({ "repo": "https://github.com/acme/shop" });
+        records.apply(&listed("full", &spec, Some("abc")), &hasher);
+        records.apply(&listed("bare", &bare, None), &hasher);
+
+        let mut found = records.find(&shop(), &hasher);
+        found.sort_by(|a, b| b.metadata.name.cmp(&a.metadata.name));
+
+        let [full, bare] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(full.metadata.namespace.as_deref(), Some("apps"));
+        assert_eq!(full.metadata.name.as_deref(), Some("full"));
+        assert_eq!(full.spec, serde_json::from_value(spec).expect("a spec"));
+        let status = full.status.as_ref().expect("a status");
+        assert_eq!(status.webhook_commit.as_deref(), Some("abc"));
+        assert_eq!(
+            (&bare.spec.branch, &bare.spec.polling_interval, &bare.status),
+            (&None, &None, &None)
+        );
+    }
+
+    #[test]
+    fn a_gitrepo_that_moves_to_another_repository_is_found_there_alone() {
+        let (mut records, hasher) = (Records::default(), RandomState::new());
+        let at = |url: &str| serde_json::json!({ "repo": url, "branch": "main" });
+        records.apply(&listed("a", &at("https://github.com/acme/shop"), None), &hasher);
+        records.apply(&listed("a", &at("https://github.com/acme/other"), None), &hasher);
+        assert!(records.find(&shop(), &hasher).is_empty());
+        records.apply(&listed("a", &at("https://github.com/acme/shop"), None), &hasher);
+        assert_eq!(records.find(&shop(), &hasher).len(), 1);
+        assert_eq!(records.len(), 1);
+
+        records.apply(&listed("a", &at("no URL"), None), &hasher);
+        assert!(records.find(&shop(), &hasher).is_empty());
+        assert_eq!((records.len(), records.by_key.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_repository_of_several_urls_is_found_once() {
+        let (mut records, hasher) = (Records::default(), RandomState::new());
+        let spec = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "main" });
+        records.apply(&listed("a", &spec, None), &hasher);
+        let urls = ["https://github.com/acme/shop.git", "git@github.com:acme/shop.git"];
+        let urls = urls.into_iter().filter_map(RepoUrl::parse).collect();
+        assert_eq!(records.find(&Repository::Urls(urls), &hasher).len(), 1);
+        records.delete(&listed("a", &spec, None));
+        assert_eq!((records.len(), records.by_key.len()), (0, 0));
+    }
+}

@@ -1,0 +1,288 @@
+//! Configuration: the only reader of the environment, once, at start.
+
+mod variables;
+
+use std::{env, fs, net::IpAddr, time::Duration};
+
+use self::variables::Variables;
+use crate::telemetry::LogFormat;
+
+/// Where Kubernetes mounts the namespace of the pod that it runs.
+const POD_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+
+/// Everything that can be set; see the README's table of variables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Config {
+    /// Who drives the service.
+    pub platform: Platform,
+    /// `HOST`
+    pub host: IpAddr,
+    /// `PORT`
+    pub port: u16,
+    /// `METRICS_PORT`
+    pub metrics_port: u16,
+    /// How the cluster is reached.
+    pub cluster: ClusterAccess,
+    /// `GITREPO_NAMESPACES`; empty for all.
+    pub gitrepo_namespaces: Vec<String>,
+    /// Where the global webhook secret is read.
+    pub global_secret: GlobalSecret,
+    /// `SECRET_CACHE_TTL`
+    pub secret_cache_ttl: Duration,
+    /// `LOOKUP_CACHE_TTL`
+    pub lookup_cache_ttl: Duration,
+    /// `ROTATION_WINDOW`
+    pub rotation_window: Duration,
+    /// `UNSIGNED_DELIVERIES`
+    pub unsigned: UnsignedDeliveries,
+    /// `POLLING_INTERVAL`; `None` for `keep`.
+    pub polling_interval: Option<String>,
+    /// Where a delivery goes that the cluster cannot take now.
+    pub retry: Option<RetryQueue>,
+    /// `MAX_BODY_BYTES`
+    pub max_body_bytes: usize,
+    /// `DEADLINE`
+    pub deadline: Duration,
+    /// `RUST_LOG`
+    pub log_filter: String,
+    /// `LOG_FORMAT`
+    pub log_format: LogFormat,
+}
+
+/// The name of something in AWS, which only a build with the feature `aws` can hold.
+#[cfg(feature = "aws")]
+pub type AwsName = String;
+/// The name of something in AWS, which only a build with the feature `aws` can hold.
+#[cfg(not(feature = "aws"))]
+pub type AwsName = std::convert::Infallible;
+
+/// Who drives the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Platform {
+    /// The Lambda runtime; every Lambda has `AWS_LAMBDA_RUNTIME_API`.
+    Lambda,
+    /// HTTP on `PORT`, as Knative's container contract has it.
+    Http,
+}
+
+/// How the cluster is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterAccess {
+    /// The usual kubeconfig rules, in-cluster included; with the value of `KUBECONFIG` nothing else is used.
+    Kubeconfig(Option<String>),
+    /// A kubeconfig in Secrets Manager, by id or ARN.
+    KubeconfigSecret(AwsName),
+    /// An EKS cluster, by name, with the function's own role.
+    Eks(AwsName),
+}
+
+/// Where the global webhook secret is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GlobalSecret {
+    /// A Kubernetes secret.
+    Kubernetes {
+        /// `FLEET_NAMESPACE`
+        namespace: String,
+        /// `WEBHOOK_SECRET_NAME`
+        name: String,
+        /// Whether the name was set: such a secret has to be there.
+        named: bool,
+    },
+    /// `WEBHOOK_SECRET_ID`: a secret in Secrets Manager, by id or ARN.
+    SecretsManager(AwsName),
+}
+
+/// `UNSIGNED_DELIVERIES`: what becomes of a GitRepo for which no secret is configured at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsignedDeliveries {
+    /// It is patched, with a warning, as Fleet does.
+    Accept,
+    /// It is not patched.
+    Reject,
+}
+
+/// Where a delivery goes that the cluster cannot take now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RetryQueue {
+    /// `RETRY_QUEUE_URL`: an SQS queue.
+    Sqs(AwsName),
+    /// `K_SINK`: a CloudEvents sink.
+    Sink(String),
+}
+
+/// A variable that cannot be used: which, what it held, what it takes.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{variable} is {held:?}; it takes {takes}")]
+pub struct ConfigError {
+    variable: &'static str,
+    held: String,
+    takes: String,
+}
+
+impl Config {
+    /// Reads the environment.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first variable that cannot be used, or that needs a feature this build lacks.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let pod_namespace = fs::read_to_string(POD_NAMESPACE_FILE).ok();
+        Self::from_variables(&|name| env::var(name).ok(), pod_namespace.as_deref())
+    }
+
+    /// Reads variables with `variable`, an empty one as if it were unset; `pod_namespace` is the pod's own in a cluster.
+    ///
+    /// # Errors
+    /// As [`Self::from_env`].
+    pub fn from_variables(
+        variable: &dyn Fn(&str) -> Option<String>,
+        pod_namespace: Option<&str>,
+    ) -> Result<Self, ConfigError> {
+        let variables = Variables(variable);
+        let platform = variables.platform()?;
+        Ok(Self {
+            platform,
+            host: variables.parsed("HOST", IpAddr::from([0, 0, 0, 0]), "an IP address")?,
+            port: variables.parsed("PORT", 8080, "a port number")?,
+            metrics_port: variables.parsed("METRICS_PORT", 9464, "a port number")?,
+            cluster: variables.cluster_access()?,
+            gitrepo_namespaces: variables.namespaces("GITREPO_NAMESPACES")?,
+            global_secret: variables.global_secret(pod_namespace)?,
+            secret_cache_ttl: variables.duration("SECRET_CACHE_TTL", "60s")?,
+            lookup_cache_ttl: variables.duration("LOOKUP_CACHE_TTL", "10s")?,
+            rotation_window: variables.duration("ROTATION_WINDOW", "24h")?,
+            unsigned: variables.choice(
+                "UNSIGNED_DELIVERIES",
+                if platform == Platform::Lambda { "reject" } else { "accept" },
+                &[("accept", UnsignedDeliveries::Accept), ("reject", UnsignedDeliveries::Reject)],
+            )?,
+            polling_interval: variables.polling_interval()?,
+            retry: variables.retry_queue()?,
+            max_body_bytes: variables.positive("MAX_BODY_BYTES", 26_214_400)?,
+            deadline: variables.deadline()?,
+            log_filter: variables.log_filter()?,
+            log_format: variables.choice(
+                "LOG_FORMAT",
+                "json",
+                &[("json", LogFormat::Json), ("text", LogFormat::Text)],
+            )?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let value = |name: &str| {
+            variables.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_variables(&value, None)
+    }
+
+    fn refusal(variables: &[(&str, &str)]) -> String {
+        config(variables).expect_err("is refused").to_string()
+    }
+
+    #[test]
+    fn an_empty_environment_gives_the_defaults_of_the_contract() {
+        let config = config(&[]).expect("is taken");
+        assert_eq!(config.platform, Platform::Http);
+        assert_eq!((config.port, config.metrics_port), (8080, 9464));
+        assert_eq!(config.cluster, ClusterAccess::Kubeconfig(None));
+        assert_eq!(
+            config.global_secret,
+            GlobalSecret::Kubernetes {
+                namespace: "fleet-system".to_owned(),
+                name: "gitjob-webhook".to_owned(),
+                named: false
+            }
+        );
+        assert_eq!(config.secret_cache_ttl, Duration::from_secs(60));
+        assert_eq!(config.lookup_cache_ttl, Duration::from_secs(10));
+        assert_eq!(config.rotation_window, Duration::from_secs(24 * 3600));
+        assert_eq!(config.unsigned, UnsignedDeliveries::Accept);
+        assert_eq!(config.polling_interval.as_deref(), Some("1h"));
+        assert_eq!(config.max_body_bytes, 26_214_400);
+        assert_eq!(config.deadline, Duration::from_millis(4500));
+        assert_eq!(config.log_format, LogFormat::Json);
+    }
+
+    #[cfg(feature = "lambda")]
+    #[test]
+    fn on_lambda_unsigned_deliveries_are_rejected_by_default() {
+        let config = config(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")]).expect("is taken");
+        assert_eq!(config.platform, Platform::Lambda);
+        assert_eq!(config.unsigned, UnsignedDeliveries::Reject);
+    }
+
+    #[test]
+    fn the_pods_own_namespace_is_the_default_in_a_cluster() {
+        let config =
+            Config::from_variables(&|_| None, Some("cattle-fleet-system\n")).expect("is taken");
+        assert!(matches!(
+            config.global_secret,
+            GlobalSecret::Kubernetes { namespace, .. } if namespace == "cattle-fleet-system"
+        ));
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_the_variable_what_it_held_and_what_it_takes() {
+        assert_eq!(refusal(&[("PORT", "http")]), "PORT is \"http\"; it takes a port number");
+        assert_eq!(
+            refusal(&[("UNSIGNED_DELIVERIES", "maybe")]),
+            "UNSIGNED_DELIVERIES is \"maybe\"; it takes accept or reject"
+        );
+        assert!(refusal(&[("SECRET_CACHE_TTL", "60")]).starts_with("SECRET_CACHE_TTL is \"60\""));
+        assert!(refusal(&[("LOOKUP_CACHE_TTL", "-1s")]).starts_with("LOOKUP_CACHE_TTL"));
+        assert!(refusal(&[("POLLING_INTERVAL", "7d")]).starts_with("POLLING_INTERVAL is \"7d\""));
+        assert!(refusal(&[("GITREPO_NAMESPACES", "a,B")]).starts_with("GITREPO_NAMESPACES"));
+        assert!(refusal(&[("MAX_BODY_BYTES", "0")]).starts_with("MAX_BODY_BYTES"));
+        assert!(refusal(&[("DEADLINE", "0s")]).starts_with("DEADLINE"));
+        assert!(refusal(&[("RUST_LOG", "a=b=c")]).starts_with("RUST_LOG"));
+        assert!(refusal(&[("LOG_FORMAT", "xml")]).starts_with("LOG_FORMAT"));
+        assert!(refusal(&[("K_SINK", "sink")]).starts_with("K_SINK"));
+        assert!(refusal(&[("FLEET_NAMESPACE", "Fleet")]).starts_with("FLEET_NAMESPACE"));
+        assert!(refusal(&[("WEBHOOK_SECRET_NAME", "a/b")]).starts_with("WEBHOOK_SECRET_NAME"));
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn more_than_one_way_to_the_cluster_is_refused() {
+        let both = [("KUBECONFIG", "/k"), ("EKS_CLUSTER_NAME", "prod")];
+        assert!(refusal(&both).starts_with("EKS_CLUSTER_NAME is \"prod\""));
+        let both = [("KUBECONFIG_SECRET_ID", "s"), ("EKS_CLUSTER_NAME", "prod")];
+        assert!(refusal(&both).starts_with("KUBECONFIG_SECRET_ID is \"s\""));
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[test]
+    fn a_variable_that_needs_a_feature_this_build_lacks_is_refused() {
+        for variable in
+            ["WEBHOOK_SECRET_ID", "KUBECONFIG_SECRET_ID", "EKS_CLUSTER_NAME", "RETRY_QUEUE_URL"]
+        {
+            assert!(refusal(&[(variable, "x")]).ends_with("this build lacks the feature aws"));
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        assert_eq!(config(&[("PORT", ""), ("EKS_CLUSTER_NAME", "")]), config(&[]));
+    }
+
+    #[test]
+    fn keep_writes_no_polling_interval() {
+        assert_eq!(
+            config(&[("POLLING_INTERVAL", "keep")]).expect("is taken").polling_interval,
+            None
+        );
+    }
+
+    #[test]
+    fn namespaces_are_split_trimmed_and_named_once() {
+        let config =
+            config(&[("GITREPO_NAMESPACES", "fleet-local, team-a,,team-a")]).expect("is taken");
+        assert_eq!(config.gitrepo_namespaces, ["fleet-local", "team-a"]);
+    }
+}

@@ -1,0 +1,221 @@
+//! Reads single variables, each with its own check and its own message; `config` puts them together.
+
+use std::time::Duration;
+
+use super::{AwsName, ClusterAccess, ConfigError, GlobalSecret, Platform, RetryQueue};
+
+/// The environment, with the ways to read one variable.
+pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
+
+impl Variables<'_> {
+    fn value(&self, variable: &str) -> Option<String> {
+        (self.0)(variable).filter(|value| !value.is_empty())
+    }
+
+    pub(super) fn platform(&self) -> Result<Platform, ConfigError> {
+        match self.value("AWS_LAMBDA_RUNTIME_API") {
+            #[cfg(not(feature = "lambda"))]
+            Some(held) => Err(lacks_feature("AWS_LAMBDA_RUNTIME_API", held, "lambda")),
+            #[cfg(feature = "lambda")]
+            Some(_) => Ok(Platform::Lambda),
+            None => Ok(Platform::Http),
+        }
+    }
+
+    pub(super) fn parsed<T: std::str::FromStr>(
+        &self,
+        variable: &'static str,
+        default: T,
+        takes: &str,
+    ) -> Result<T, ConfigError> {
+        let Some(held) = self.value(variable) else { return Ok(default) };
+        held.parse().map_err(|_| ConfigError { variable, held, takes: takes.to_owned() })
+    }
+
+    pub(super) fn positive(
+        &self,
+        variable: &'static str,
+        default: usize,
+    ) -> Result<usize, ConfigError> {
+        let takes = "a number of bytes above 0";
+        match self.parsed(variable, default, takes)? {
+            0 => Err(ConfigError { variable, held: "0".to_owned(), takes: takes.to_owned() }),
+            number => Ok(number),
+        }
+    }
+
+    pub(super) fn duration(
+        &self,
+        variable: &'static str,
+        default: &str,
+    ) -> Result<Duration, ConfigError> {
+        let held = self.value(variable).unwrap_or_else(|| default.to_owned());
+        match held.parse::<kube::core::Duration>() {
+            Ok(duration) if !duration.is_negative() => Ok(duration.into()),
+            _ => Err(ConfigError {
+                variable,
+                held,
+                takes: "a duration such as 60s, 4500ms or 1h30m".to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Result<Duration, ConfigError> {
+        let deadline = self.duration("DEADLINE", "4500ms")?;
+        if deadline.is_zero() {
+            let takes = "a duration above 0s".to_owned();
+            return Err(ConfigError { variable: "DEADLINE", held: "0s".to_owned(), takes });
+        }
+        Ok(deadline)
+    }
+
+    pub(super) fn polling_interval(&self) -> Result<Option<String>, ConfigError> {
+        let variable = "POLLING_INTERVAL";
+        let held = self.value(variable).unwrap_or_else(|| "1h".to_owned());
+        if held == "keep" {
+            return Ok(None);
+        }
+        match held.parse::<kube::core::Duration>() {
+            Ok(interval) if !interval.is_negative() => Ok(Some(held)),
+            _ => Err(ConfigError {
+                variable,
+                held,
+                takes: "a duration such as 1h or 30m, or keep".to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn choice<T: Copy>(
+        &self,
+        variable: &'static str,
+        default: &str,
+        choices: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
+        let held = self.value(variable).unwrap_or_else(|| default.to_owned());
+        match choices.iter().find(|(name, _)| *name == held) {
+            Some((_, choice)) => Ok(*choice),
+            None => {
+                let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+                Err(ConfigError { variable, held, takes: names.join(" or ") })
+            }
+        }
+    }
+
+    pub(super) fn namespaces(&self, variable: &'static str) -> Result<Vec<String>, ConfigError> {
+        let held = self.value(variable).unwrap_or_default();
+        let mut names: Vec<_> = held
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect();
+        names.sort();
+        names.dedup();
+        if names.iter().all(|name| is_dns_label(name)) {
+            return Ok(names);
+        }
+        Err(ConfigError { variable, held, takes: "namespaces, separated by commas".to_owned() })
+    }
+
+    pub(super) fn cluster_access(&self) -> Result<ClusterAccess, ConfigError> {
+        let secret = self.needs_aws("KUBECONFIG_SECRET_ID")?;
+        let eks = self.needs_aws("EKS_CLUSTER_NAME")?;
+        let kubeconfig = self.value("KUBECONFIG");
+        match (kubeconfig, secret, eks) {
+            (paths, None, None) => Ok(ClusterAccess::Kubeconfig(paths)),
+            (None, Some(id), None) => Ok(ClusterAccess::KubeconfigSecret(id)),
+            (None, None, Some(name)) => Ok(ClusterAccess::Eks(name)),
+            (_, Some(held), _) => Err(one_cluster("KUBECONFIG_SECRET_ID", held)),
+            (_, None, Some(held)) => Err(one_cluster("EKS_CLUSTER_NAME", held)),
+        }
+    }
+
+    pub(super) fn global_secret(
+        &self,
+        pod_namespace: Option<&str>,
+    ) -> Result<GlobalSecret, ConfigError> {
+        let namespace = self
+            .value("FLEET_NAMESPACE")
+            .or_else(|| {
+                pod_namespace.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+            })
+            .unwrap_or_else(|| "fleet-system".to_owned());
+        if !is_dns_label(&namespace) {
+            let takes = "the name of a namespace".to_owned();
+            return Err(ConfigError { variable: "FLEET_NAMESPACE", held: namespace, takes });
+        }
+        let named = self.value("WEBHOOK_SECRET_NAME");
+        if let Some(held) = named.clone().filter(|name| !name.split('.').all(is_dns_label)) {
+            let takes = "the name of a Kubernetes secret".to_owned();
+            return Err(ConfigError { variable: "WEBHOOK_SECRET_NAME", held, takes });
+        }
+        if let Some(id) = self.needs_aws("WEBHOOK_SECRET_ID")? {
+            return Ok(GlobalSecret::SecretsManager(id));
+        }
+        Ok(GlobalSecret::Kubernetes {
+            namespace,
+            named: named.is_some(),
+            name: named.unwrap_or_else(|| "gitjob-webhook".to_owned()),
+        })
+    }
+
+    pub(super) fn retry_queue(&self) -> Result<Option<RetryQueue>, ConfigError> {
+        if let Some(url) = self.needs_aws("RETRY_QUEUE_URL")? {
+            return Ok(Some(RetryQueue::Sqs(url)));
+        }
+        let Some(held) = self.value("K_SINK") else { return Ok(None) };
+        match url::Url::parse(&held) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(RetryQueue::Sink(held))),
+            _ => Err(ConfigError {
+                variable: "K_SINK",
+                held,
+                takes: "an http or https URL".to_owned(),
+            }),
+        }
+    }
+
+    pub(super) fn log_filter(&self) -> Result<String, ConfigError> {
+        let held = self.value("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+        match crate::telemetry::log_filter(&held) {
+            Ok(_) => Ok(held),
+            Err(_) => {
+                let takes = "a level or target=level pairs, separated by commas".to_owned();
+                Err(ConfigError { variable: "RUST_LOG", held, takes })
+            }
+        }
+    }
+
+    fn needs_aws(&self, variable: &'static str) -> Result<Option<AwsName>, ConfigError> {
+        match self.value(variable) {
+            None => Ok(None),
+            #[cfg(feature = "aws")]
+            Some(name) => Ok(Some(name)),
+            #[cfg(not(feature = "aws"))]
+            Some(held) => Err(lacks_feature(variable, held, "aws")),
+        }
+    }
+}
+
+#[cfg(not(all(feature = "aws", feature = "lambda")))]
+fn lacks_feature(variable: &'static str, held: String, feature: &str) -> ConfigError {
+    let takes = format!("nothing here: this build lacks the feature {feature}");
+    ConfigError { variable, held, takes }
+}
+
+#[cfg_attr(
+    feature = "aws",
+    expect(clippy::needless_pass_by_value, reason = "without AWS there is no value to borrow")
+)]
+fn one_cluster(variable: &'static str, held: AwsName) -> ConfigError {
+    let takes = "a value only where no other of KUBECONFIG, KUBECONFIG_SECRET_ID and EKS_CLUSTER_NAME is set";
+    ConfigError { variable, held: held.to_string(), takes: takes.to_owned() }
+}
+
+/// Whether a name is a DNS label ([RFC 1123](https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names)).
+fn is_dns_label(name: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&name.len())
+        && name.bytes().all(inner)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
+}

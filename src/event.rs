@@ -1,0 +1,336 @@
+//! What a delivery says has happened, in the same words for every provider; `provider/*` make it, `gitrepo` reads it.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+};
+
+use crate::repo_url::{RepoUrl, lower_case};
+
+/// Something an unverified sender says: good for looking up, and for nothing else.
+///
+/// There is no way from a `Claim` to a patch: what is patched takes the commit from a claim only together with
+/// an [`Authorization`](crate::verdict::Authorization).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim<T>(T);
+
+impl<T> Claim<T> {
+    /// Marks `said` as unverified.
+    pub const fn new(said: T) -> Self {
+        Self(said)
+    }
+
+    /// Shows what is claimed, for looking up.
+    pub const fn unverified(&self) -> &T {
+        &self.0
+    }
+}
+
+/// What a delivery is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Refs of a repository moved.
+    Push(Push),
+    /// The provider tests the connection; a repository only where the ping names one.
+    Ping(Option<Repository>),
+    /// Anything else; the phrase says why, for the log.
+    Ignored(&'static str),
+}
+
+/// Refs of one repository that moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Push {
+    /// Where it was pushed to.
+    pub repository: Repository,
+    /// What moved.
+    pub refs: Refs,
+}
+
+/// The refs that a push moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refs {
+    /// Every branch and tag of the delivery; other refs are left out.
+    Known(Vec<RefUpdate>),
+    /// The provider says that refs changed but not which (Bitbucket's `refLimitExceeded`).
+    Unknown,
+}
+
+/// One ref that moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefUpdate {
+    /// The ref.
+    pub git_ref: GitRef,
+    /// Where it points now, an annotated tag followed to its commit where the payload has it.
+    /// `None` for a deletion and for what is no commit id.
+    pub commit: Option<CommitId>,
+}
+
+impl RefUpdate {
+    /// Reads a full ref (`refs/heads/…`, `refs/tags/…`) and the id it moved to; `None` for any other ref.
+    pub fn new(full_ref: &str, after: Option<&str>) -> Option<Self> {
+        Some(Self { git_ref: GitRef::parse(full_ref)?, commit: after.and_then(CommitId::parse) })
+    }
+}
+
+/// A branch or a tag, by its short name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GitRef {
+    /// `refs/heads/…`
+    Branch(String),
+    /// `refs/tags/…`
+    Tag(String),
+}
+
+impl GitRef {
+    /// Reads a full ref; `None` for what is neither branch nor tag, and for an empty name.
+    pub fn parse(full_ref: &str) -> Option<Self> {
+        if let Some(name) = full_ref.strip_prefix("refs/heads/") {
+            return Self::branch(name);
+        }
+        full_ref.strip_prefix("refs/tags/").and_then(Self::tag)
+    }
+
+    /// A branch by its short name, unless that is empty.
+    pub fn branch(name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self::Branch(name.to_owned()))
+    }
+
+    /// A tag by its short name, unless that is empty.
+    pub fn tag(name: &str) -> Option<Self> {
+        (!name.is_empty()).then(|| Self::Tag(name.to_owned()))
+    }
+}
+
+impl fmt::Display for GitRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Branch(name) => write!(f, "refs/heads/{name}"),
+            Self::Tag(name) => write!(f, "refs/tags/{name}"),
+        }
+    }
+}
+
+/// A whole commit id: 40 (SHA-1) or 64 (SHA-256) hex digits in lower case, not all zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitId(String);
+
+impl CommitId {
+    /// Reads a commit id; `None` for anything else, Git's zero id included.
+    pub fn parse(id: &str) -> Option<Self> {
+        let whole = matches!(id.len(), 40 | 64) && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (whole && id.bytes().any(|byte| byte != b'0')).then(|| Self(id.to_ascii_lowercase()))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The repository that a delivery is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repository {
+    /// Known by its URLs; by none where its provider may speak about none of them.
+    Urls(Vec<RepoUrl>),
+    /// Bitbucket Server without `links`: known by project key and slug, on a host that the payload does not name.
+    Hostless {
+        /// The project's key, `~user` for a personal one.
+        project: String,
+        /// The repository's slug.
+        slug: String,
+    },
+}
+
+/// The port on which Bitbucket Server serves SSH unless it is told otherwise.
+const BITBUCKET_SERVER_SSH_PORT: u16 = 7999;
+
+impl Repository {
+    /// A repository known by the URLs among `texts`; `None` if there is none.
+    pub fn from_urls<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<Self> {
+        let urls: Vec<RepoUrl> = texts.into_iter().filter_map(RepoUrl::parse).collect();
+        (!urls.is_empty()).then_some(Self::Urls(urls))
+    }
+
+    /// Says whether a GitRepo's `spec.repo` names this repository (contract §4, point 1).
+    ///
+    /// A [`Hostless`](Self::Hostless) one may be on any host: it is named only where all the GitRepos that name it
+    /// are on one host, which the caller has to see to.
+    pub fn is(&self, spec_repo: &RepoUrl) -> bool {
+        match self {
+            Self::Urls(urls) => is_one_of(urls, spec_repo),
+            Self::Hostless { project, slug } => {
+                let [web, ssh] = bitbucket_server_paths(project, slug);
+                let fits = if spec_repo.is_web() {
+                    spec_repo.path() == web
+                } else {
+                    spec_repo.path() == ssh && spec_repo.port() == Some(BITBUCKET_SERVER_SSH_PORT)
+                };
+                fits && spec_repo.service().is_none()
+            }
+        }
+    }
+
+    /// Whether nothing can be this repository, since it has no URL that counts.
+    pub const fn is_nowhere(&self) -> bool {
+        matches!(self, Self::Urls(urls) if urls.is_empty())
+    }
+
+    /// The [keys](RepoUrl::key) among which is that of every `spec.repo` that names this repository.
+    pub fn keys(&self, state: &RandomState) -> Vec<u64> {
+        match self {
+            Self::Urls(urls) => urls.iter().map(|url| url.key(state)).collect(),
+            Self::Hostless { project, slug } => {
+                bitbucket_server_paths(project, slug).map(|path| state.hash_one(&*path)).to_vec()
+            }
+        }
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Urls(urls) => urls.first().map_or(Ok(()), |url| url.fmt(f)),
+            Self::Hostless { project, slug } => write!(f, "{project}/{slug}"),
+        }
+    }
+}
+
+/// A web URL has to agree on the port with a web URL; in every other pair the port says nothing, since SSH and the
+/// web are on different ones.
+fn is_one_of(urls: &[RepoUrl], spec_repo: &RepoUrl) -> bool {
+    let by_port = spec_repo.is_web() && urls.iter().any(RepoUrl::is_web);
+    urls.iter().any(|url| {
+        let same_port = !by_port || (url.is_web() && url.port() == spec_repo.port());
+        same_port && url.host() == spec_repo.host() && url.path() == spec_repo.path()
+    })
+}
+
+/// Where Bitbucket Server has a repository, over HTTP and over SSH.
+fn bitbucket_server_paths(project: &str, slug: &str) -> [String; 2] {
+    let path = lower_case(&format!("{project}/{slug}"));
+    [format!("scm/{path}"), path]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn url(text: &str) -> RepoUrl {
+        RepoUrl::parse(text).expect("names a repository")
+    }
+
+    fn urls(texts: &[&str]) -> Repository {
+        Repository::from_urls(texts.iter().copied()).expect("names a repository")
+    }
+
+    fn hostless() -> Repository {
+        Repository::Hostless { project: "ACME".to_owned(), slug: "shop".to_owned() }
+    }
+
+    #[test]
+    fn branches_and_tags_are_told_apart() {
+        assert_eq!(GitRef::parse("refs/heads/a/b"), Some(GitRef::Branch("a/b".to_owned())));
+        assert_eq!(GitRef::parse("refs/tags/v1"), Some(GitRef::Tag("v1".to_owned())));
+        for other in ["refs/pull/1/head", "refs/heads/", "refs/tags/", "main", ""] {
+            assert_eq!(GitRef::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_commit_id_is_whole_and_not_zero() {
+        let sha1 = "0123456789ABCDEF0123456789abcdef01234567";
+        assert_eq!(CommitId::parse(sha1).expect("is one").as_str(), sha1.to_ascii_lowercase());
+        assert!(CommitId::parse(&"ab".repeat(32)).is_some());
+        for other in
+            ["", "0123456", &"0".repeat(40), &"0".repeat(64), &"g".repeat(40), &"a".repeat(41)]
+        {
+            assert_eq!(CommitId::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_web_url_is_compared_with_web_urls_by_port() {
+        let repository = urls(&["https://git.example:8443/a/b", "ssh://git@ssh.example:2222/a/b"]);
+        assert!(repository.is(&url("https://git.example:8443/a/b.git")));
+        assert!(!repository.is(&url("https://git.example/a/b")));
+        assert!(!repository.is(&url("http://git.example:3000/a/b")));
+        assert!(!repository.is(&url("https://ssh.example/a/b")));
+    }
+
+    #[test]
+    fn a_web_url_is_compared_without_port_where_the_payload_has_none() {
+        let repository = urls(&["ssh://git@git.example:2222/a/b"]);
+        assert!(repository.is(&url("https://git.example:8443/a/b")));
+        assert!(repository.is(&url("https://git.example/a/b")));
+    }
+
+    #[test]
+    fn an_ssh_url_is_compared_with_all_of_them_without_port() {
+        let repository = urls(&["https://git.example:8443/a/b", "ssh://git@ssh.example:2222/a/b"]);
+        for spec in
+            ["git@git.example:a/b", "ssh://git@ssh.example/a/b", "git://ssh.example:1/a/b.git"]
+        {
+            assert!(repository.is(&url(spec)), "{spec}");
+        }
+        assert!(!repository.is(&url("git@other.example:a/b")));
+    }
+
+    #[test]
+    fn a_hostless_repository_is_at_bitbucket_servers_paths() {
+        for spec in [
+            "https://bitbucket.example/scm/acme/shop.git",
+            "http://bitbucket.example:7990/scm/ACME/Shop",
+            "ssh://git@bitbucket.example:7999/acme/shop.git",
+        ] {
+            assert!(hostless().is(&url(spec)), "{spec}");
+        }
+        for spec in [
+            "https://bitbucket.example/acme/shop",
+            "https://bitbucket.example/bitbucket/scm/acme/shop",
+            "https://bitbucket.example/scm/acme/shop2",
+            "ssh://git@bitbucket.example/acme/shop.git",
+            "ssh://git@bitbucket.example:7999/scm/acme/shop.git",
+            "git@bitbucket.example:acme/shop.git",
+            "https://github.com/scm/acme/shop",
+            "ssh://git@bitbucket.org:7999/acme/shop",
+        ] {
+            assert!(!hostless().is(&url(spec)), "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_repository_without_any_url_is_none() {
+        assert_eq!(Repository::from_urls(["", "no URL", "https://host.example/"]), None);
+    }
+
+    fn any_repository() -> impl Strategy<Value = Repository> {
+        let any_url = "(https|ssh)://(a|b)\\.example(:7999|:8443)?/(scm/)?[ab]/[ab](\\.git)?";
+        prop_oneof![
+            prop::collection::vec(any_url, 1..3)
+                .prop_map(|texts| urls(&texts.iter().map(String::as_str).collect::<Vec<_>>())),
+            ("[abAB]", "[abAB]").prop_map(|(project, slug)| Repository::Hostless { project, slug }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_keys_of_a_repository_hold_that_of_every_url_that_names_it(
+            repository in any_repository(),
+            spec in "(https|ssh)://(a|b)\\.example(:7999|:8443)?/(scm/)?[ab]/[ab]",
+        ) {
+            let state = RandomState::new();
+            let spec = url(&spec);
+            if repository.is(&spec) {
+                prop_assert!(repository.keys(&state).contains(&spec.key(&state)));
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The slice of Fleet's `GitRepo` that is read, and what it means to follow a push.
+
+#![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    event::{CommitId, GitRef, Push, RefUpdate, Refs},
+    repo_url::RepoUrl,
+};
+
+/// What Fleet clones where a GitRepo names no branch.
+const DEFAULT_BRANCH: &str = "master";
+
+/// Which repository a GitRepo deploys, and how; the fields that matter here
+/// ([reference](https://fleet.rancher.io/ref-gitrepo)).
+#[derive(
+    Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize,
+)]
+#[kube(
+    group = "fleet.cattle.io",
+    version = "v1alpha1",
+    kind = "GitRepo",
+    plural = "gitrepos",
+    namespaced,
+    status = "GitRepoStatus",
+    derive = "PartialEq",
+    printcolumn(name = "Repo", type_ = "string", json_path = ".spec.repo"),
+    printcolumn(name = "Commit", type_ = "string", json_path = ".status.commit")
+)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GitRepoSpec {
+    /// The repository's URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repo: Option<String>,
+    /// The branch to follow; empty for `master`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    /// A tag or a commit to stay on; takes the branch's place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// The secret in the GitRepo's own namespace that governs it in place of the global one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_secret: Option<String>,
+    /// How often Fleet polls, as a Go duration; unset means every 15 s.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling_interval: Option<String>,
+}
+
+/// What has become of a GitRepo; the fields that matter here.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct GitRepoStatus {
+    /// The commit that is deployed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The commit that a webhook announced last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_commit: Option<String>,
+    /// When, in RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_webhook_time: Option<String>,
+}
+
+/// What a push means for a GitRepo of the pushed repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Follows {
+    /// It follows an update to this commit.
+    Commit(CommitId),
+    /// It follows another branch, or the push deleted its own.
+    OtherBranch,
+    /// It stays on a revision that the push did not move.
+    OtherRevision,
+    /// The provider did not say which refs changed.
+    RefsUnknown,
+}
+
+impl GitRepoSpec {
+    /// The repository that it deploys; `None` where the URL names none.
+    pub fn repo_url(&self) -> Option<RepoUrl> {
+        self.repo.as_deref().and_then(RepoUrl::parse)
+    }
+
+    /// The name of its own webhook secret, if it has one.
+    pub fn own_secret(&self) -> Option<&str> {
+        non_empty(self.webhook_secret.as_deref())
+    }
+
+    /// Judges a push to its repository (contract §4, points 2 and 3). Several updates of one ref: the last one counts.
+    pub fn follows(&self, push: &Push) -> Follows {
+        let Refs::Known(updates) = &push.refs else { return Follows::RefsUnknown };
+        let (wanted, otherwise) = self.wanted_ref();
+        let update = updates.iter().rev().find(|update| Some(&update.git_ref) == wanted.as_ref());
+        match update {
+            Some(RefUpdate { commit: Some(commit), .. }) => Follows::Commit(commit.clone()),
+            _ => otherwise,
+        }
+    }
+
+    fn wanted_ref(&self) -> (Option<GitRef>, Follows) {
+        let Some(revision) = non_empty(self.revision.as_deref()) else {
+            let branch = non_empty(self.branch.as_deref()).unwrap_or(DEFAULT_BRANCH);
+            return (Some(GitRef::Branch(branch.to_owned())), Follows::OtherBranch);
+        };
+        let tag = match CommitId::parse(revision) {
+            Some(_) => None,
+            None => Some(GitRef::Tag(
+                revision.strip_prefix("refs/tags/").unwrap_or(revision).to_owned(),
+            )),
+        };
+        (tag, Follows::OtherRevision)
+    }
+}
+
+fn non_empty(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "1111111111111111111111111111111111111111";
+    const NEW: &str = "2222222222222222222222222222222222222222";
+
+    fn push(updates: &[(&str, &str)]) -> Push {
+        let url = RepoUrl::parse("https://github.com/acme/shop").expect("a repository");
+        let updates = updates
+            .iter()
+            .filter_map(|(full_ref, after)| RefUpdate::new(full_ref, Some(after)))
+            .collect();
+        Push { repository: crate::event::Repository::Urls(vec![url]), refs: Refs::Known(updates) }
+    }
+
+    fn following(branch: &str) -> GitRepoSpec {
+        GitRepoSpec { branch: Some(branch.to_owned()), ..GitRepoSpec::default() }
+    }
+
+    fn pinned(revision: &str) -> GitRepoSpec {
+        GitRepoSpec { revision: Some(revision.to_owned()), ..following("main") }
+    }
+
+    fn commit(id: &str) -> Follows {
+        Follows::Commit(CommitId::parse(id).expect("a commit id"))
+    }
+
+    #[test]
+    fn the_branch_is_found_among_all_refs_of_a_push() {
+        let push =
+            push(&[("refs/heads/dev", OLD), ("refs/tags/main", OLD), ("refs/heads/main", NEW)]);
+        assert_eq!(following("main").follows(&push), commit(NEW));
+        assert_eq!(following("dev").follows(&push), commit(OLD));
+        assert_eq!(following("mai").follows(&push), Follows::OtherBranch);
+    }
+
+    #[test]
+    fn an_empty_branch_means_master_and_no_other() {
+        assert_eq!(
+            GitRepoSpec::default().follows(&push(&[("refs/heads/master", NEW)])),
+            commit(NEW)
+        );
+        assert_eq!(following("").follows(&push(&[("refs/heads/main", NEW)])), Follows::OtherBranch);
+    }
+
+    #[test]
+    fn a_tag_named_like_the_branch_is_not_the_branch() {
+        assert_eq!(
+            following("main").follows(&push(&[("refs/tags/main", NEW)])),
+            Follows::OtherBranch
+        );
+    }
+
+    #[test]
+    fn a_deletion_moves_nothing() {
+        let zeros = "0".repeat(40);
+        assert_eq!(
+            following("main").follows(&push(&[("refs/heads/main", &zeros)])),
+            Follows::OtherBranch
+        );
+    }
+
+    #[test]
+    fn a_revision_follows_its_tag_in_either_spelling_and_no_branch() {
+        let tagged = push(&[("refs/tags/v1", NEW)]);
+        assert_eq!(pinned("v1").follows(&tagged), commit(NEW));
+        assert_eq!(pinned("refs/tags/v1").follows(&tagged), commit(NEW));
+        assert_eq!(pinned("v1").follows(&push(&[("refs/heads/v1", NEW)])), Follows::OtherRevision);
+        assert_eq!(
+            pinned("v1").follows(&push(&[("refs/heads/main", NEW)])),
+            Follows::OtherRevision
+        );
+    }
+
+    #[test]
+    fn a_revision_that_is_a_commit_id_follows_nothing() {
+        assert_eq!(pinned(NEW).follows(&push(&[("refs/heads/main", NEW)])), Follows::OtherRevision);
+        let tag = format!("refs/tags/{NEW}");
+        assert_eq!(pinned(NEW).follows(&push(&[(&tag, NEW)])), Follows::OtherRevision);
+    }
+
+    #[test]
+    fn the_last_of_several_updates_of_one_ref_counts() {
+        let push = push(&[("refs/heads/main", OLD), ("refs/heads/main", NEW)]);
+        assert_eq!(following("main").follows(&push), commit(NEW));
+    }
+
+    #[test]
+    fn unknown_refs_are_said_to_be_unknown() {
+        let push = Push { refs: Refs::Unknown, ..push(&[]) };
+        assert_eq!(following("main").follows(&push), Follows::RefsUnknown);
+    }
+}

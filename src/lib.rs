@@ -1,0 +1,24 @@
+//! Webhook receiver for Rancher Fleet: a signed push becomes a patch of the GitRepos that follow it.
+
+pub mod adapter;
+pub mod assembly;
+#[cfg(feature = "aws")]
+pub mod aws;
+mod causes;
+pub mod cluster;
+pub mod config;
+pub mod delivery;
+pub mod event;
+pub mod gitrepo;
+pub mod outcome;
+mod payload;
+pub mod provider;
+pub mod receiver;
+pub mod repo_url;
+pub mod retry;
+pub mod secret;
+pub mod signature;
+mod single_flight;
+pub mod telemetry;
+pub mod trace;
+pub mod verdict;

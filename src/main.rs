@@ -1,0 +1,62 @@
+//! Reads the configuration, puts the parts together, and hands them to the driver.
+
+use std::process::ExitCode;
+
+#[cfg(any(feature = "lambda", feature = "knative"))]
+use fleet_webhook::adapter;
+#[cfg(any(feature = "lambda", feature = "knative"))]
+use fleet_webhook::config::Platform;
+use fleet_webhook::{assembly::Assembly, config::Config, telemetry};
+
+/// What is returned for a configuration that cannot be used.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let config = match Config::from_env() {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("fleet-webhook: {error}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    match run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("fleet-webhook: {error:#}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: &Config) -> anyhow::Result<()> {
+    telemetry::init(telemetry::log_filter(&config.log_filter)?, config.log_format);
+    // Fails only if there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let assembly = Box::pin(Assembly::new(config)).await?;
+    match config.platform {
+        #[cfg(feature = "lambda")]
+        Platform::Lambda => {
+            // The first event need not wait for the look at the secret; it shares what is read.
+            let announced = assembly.announce();
+            let (served, ()) =
+                tokio::join!(Box::pin(adapter::lambda::serve(assembly.service)), announced);
+            served.map_err(|error| anyhow::anyhow!(error))
+        }
+        #[cfg(feature = "knative")]
+        Platform::Http => {
+            use adapter::knative::{self, Listeners, stop_signal};
+            assembly.announce().await;
+            let listeners = Listeners::bind(config.host, config.port, config.metrics_port).await?;
+            let serve = knative::serve(listeners, assembly.service, assembly.index, stop_signal()?);
+            Ok(Box::pin(serve).await?)
+        }
+        #[cfg(not(all(feature = "lambda", feature = "knative")))]
+        _ => {
+            drop(assembly);
+            anyhow::bail!(
+                "this build has no adapter for this platform: it lacks the feature knative or lambda"
+            )
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What became of a delivery: the status, the JSON for the caller, and the facts for the log.
+
+use http::StatusCode;
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::{
+    event::{CommitId, Refs, Repository},
+    gitrepo::GitRepo,
+    verdict::Unauthorized,
+};
+
+/// How many skipped GitRepos a log line names.
+const SKIPPED_IN_LOG: usize = 20;
+
+/// The outcomes of contract §6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// At least one GitRepo was patched, or had the commit.
+    Accepted,
+    /// Nothing follows, or it was no push.
+    Ignored,
+    /// A ping that nothing speaks against.
+    Pong,
+    /// The deadline came while patches were under way; they go on.
+    InProgress,
+    /// The delivery was handed to the retry queue.
+    Queued,
+    /// The API server or a secret store is not to be had.
+    Unavailable,
+    /// No secret verifies the delivery.
+    Unauthorized,
+    /// The body is not what the provider promises.
+    Malformed,
+    /// No header of a known provider.
+    UnknownProvider,
+    /// Neither JSON nor a form.
+    UnsupportedMediaType,
+    /// The body is larger than the limit.
+    TooLarge,
+    /// The body did not arrive before the deadline.
+    Incomplete,
+}
+
+impl Kind {
+    /// The status that it is answered with.
+    pub const fn status(self) -> StatusCode {
+        match self {
+            Self::Accepted | Self::Ignored | Self::Pong => StatusCode::OK,
+            Self::InProgress | Self::Queued => StatusCode::ACCEPTED,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Malformed | Self::UnknownProvider => StatusCode::BAD_REQUEST,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Incomplete => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    /// Its name in answers, logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Ignored => "ignored",
+            Self::Pong => "pong",
+            Self::InProgress => "in_progress",
+            Self::Queued => "queued",
+            Self::Unavailable => "unavailable",
+            Self::Unauthorized => "unauthorized",
+            Self::Malformed => "malformed",
+            Self::UnknownProvider => "unknown_provider",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::TooLarge => "too_large",
+            Self::Incomplete => "incomplete",
+        }
+    }
+
+    const fn is_refusal(self) -> bool {
+        matches!(
+            self,
+            Self::Unauthorized
+                | Self::Malformed
+                | Self::UnknownProvider
+                | Self::UnsupportedMediaType
+                | Self::TooLarge
+                | Self::Incomplete
+        )
+    }
+}
+
+/// Why a GitRepo of the pushed repository was not patched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reason {
+    /// It follows another branch.
+    Branch,
+    /// It stays on a revision.
+    Revision,
+    /// It has the commit.
+    Unchanged,
+    /// The provider did not say which refs changed.
+    RefsUnknown,
+    /// A later push was announced while this one waited.
+    Superseded,
+    /// It was deleted meanwhile.
+    Gone,
+    /// The patch failed for good.
+    Failed,
+    /// Its governing secret does not verify the delivery.
+    Unverified,
+    /// Its own secret does not exist.
+    SecretMissing,
+    /// Its governing secret has no key for the provider.
+    SecretKeyMissing,
+    /// Its own secret may not be read.
+    SecretForbidden,
+}
+
+impl From<Unauthorized> for Reason {
+    fn from(why: Unauthorized) -> Self {
+        match why {
+            Unauthorized::Unverified => Self::Unverified,
+            Unauthorized::SecretMissing => Self::SecretMissing,
+            Unauthorized::KeyMissing => Self::SecretKeyMissing,
+            Unauthorized::SecretForbidden => Self::SecretForbidden,
+        }
+    }
+}
+
+/// What became of the GitRepos of the pushed repository.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    patched: Vec<Entry>,
+    skipped: Vec<Entry>,
+}
+
+#[derive(Clone, Debug)]
+struct Entry {
+    namespace: String,
+    name: String,
+    /// Whether the governing secret verified the delivery, so that its sender may know of the GitRepo.
+    shown: bool,
+    fate: Fate,
+}
+
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Fate {
+    #[serde(serialize_with = "commit_text")]
+    Commit(CommitId),
+    Reason(Reason),
+}
+
+fn commit_text<S: serde::Serializer>(commit: &CommitId, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(commit.as_str())
+}
+
+impl Report {
+    pub(crate) fn patched(&mut self, gitrepo: &GitRepo, commit: CommitId, shown: bool) {
+        self.patched.push(Entry::new(gitrepo, Fate::Commit(commit), shown));
+    }
+
+    pub(crate) fn skipped(&mut self, gitrepo: &GitRepo, reason: Reason, shown: bool) {
+        self.skipped.push(Entry::new(gitrepo, Fate::Reason(reason), shown));
+    }
+
+    /// How many GitRepos were patched.
+    pub fn patched_count(&self) -> usize {
+        self.patched.len()
+    }
+
+    /// How many GitRepos of the repository were not.
+    pub fn skipped_count(&self) -> usize {
+        self.skipped.len()
+    }
+
+    pub(crate) fn has(&self, reason: Reason) -> bool {
+        self.skipped.iter().any(|entry| matches!(entry.fate, Fate::Reason(why) if why == reason))
+    }
+
+    /// Whether a GitRepo was patched though no secret is configured for it.
+    pub fn patched_unsigned(&self) -> bool {
+        self.patched.iter().any(|entry| !entry.shown)
+    }
+
+    /// Names the first skipped GitRepos with their reasons, for the log.
+    pub fn skipped_summary(&self) -> String {
+        let entry = |entry: &Entry| {
+            let reason = serde_json::to_value(&entry.fate).unwrap_or_default();
+            let reason = reason
+                .get("reason")
+                .and_then(|reason| reason.as_str())
+                .unwrap_or_default()
+                .to_owned();
+            format!("{}/{}: {reason}", entry.namespace, entry.name)
+        };
+        let entries: Vec<_> = self.skipped.iter().take(SKIPPED_IN_LOG).map(entry).collect();
+        entries.join(", ")
+    }
+}
+
+impl Entry {
+    fn new(gitrepo: &GitRepo, fate: Fate, shown: bool) -> Self {
+        let namespace = gitrepo.namespace().unwrap_or_default();
+        Self { namespace, name: gitrepo.name_any(), shown, fate }
+    }
+}
+
+/// What became of a delivery.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// The outcome.
+    pub kind: Kind,
+    /// The provider, where its headers were known.
+    pub provider: Option<&'static str>,
+    /// The delivery's id, as the sender gave it.
+    pub delivery: Option<String>,
+    /// The repository and its refs, as claimed; for the log.
+    pub subject: Subject,
+    /// When it was received first, if it waited in a retry queue; for the log.
+    pub waited_since: Option<Timestamp>,
+    /// Why, in one phrase; for the log.
+    pub detail: Option<String>,
+    /// What became of the GitRepos.
+    pub report: Report,
+}
+
+/// What a delivery is about, as its unverified sender says; printable.
+#[derive(Clone, Debug, Default)]
+pub struct Subject {
+    /// The repository.
+    pub repository: String,
+    /// The refs.
+    pub refs: String,
+}
+
+/// How long a claimed name may be in a log line, in characters.
+const CLAIM_IN_LOG: usize = 200;
+
+/// How many refs a log line names.
+const REFS_IN_LOG: usize = 5;
+
+impl Subject {
+    pub(crate) fn new(repository: &Repository, refs: Option<&Refs>) -> Self {
+        let refs = match refs {
+            None => String::new(),
+            Some(Refs::Unknown) => "unknown".to_owned(),
+            Some(Refs::Known(updates)) => {
+                let names: Vec<_> = updates
+                    .iter()
+                    .take(REFS_IN_LOG)
+                    .map(|update| update.git_ref.to_string())
+                    .collect();
+                names.join(" ")
+            }
+        };
+        Self { repository: printable(&repository.to_string()), refs: printable(&refs) }
+    }
+}
+
+/// Makes a name from outside fit for a log line: no control characters, not too long.
+fn printable(claimed: &str) -> String {
+    let shown = |character: char| if character.is_control() { '\u{fffd}' } else { character };
+    claimed.chars().take(CLAIM_IN_LOG).map(shown).collect()
+}
+
+impl Outcome {
+    /// An outcome of which nothing more is known.
+    pub fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            provider: None,
+            delivery: None,
+            subject: Subject::default(),
+            waited_since: None,
+            detail: None,
+            report: Report::default(),
+        }
+    }
+
+    pub(crate) fn because(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// The JSON for the caller; names only GitRepos whose governing secret verified the delivery.
+    ///
+    /// # Panics
+    /// Never: names and numbers are JSON.
+    pub fn json(&self) -> Box<RawValue> {
+        let answered = !self.kind.is_refusal();
+        let body = Body {
+            outcome: self.kind,
+            provider: self.provider,
+            delivery: self.delivery.as_deref(),
+            counts: answered.then_some(Counts {
+                patched: self.report.patched.len(),
+                skipped: self.report.skipped.len(),
+            }),
+            patched: answered.then(|| shown(&self.report.patched)),
+            skipped: answered.then(|| shown(&self.report.skipped)),
+        };
+        to_raw_value(&body).expect("names and numbers are JSON")
+    }
+}
+
+/// In order of their names, so that the same delivery is answered the same, whoever was done first.
+fn shown(entries: &[Entry]) -> Vec<Shown<'_>> {
+    let shown = entries.iter().filter(|entry| entry.shown);
+    let mut shown: Vec<_> = shown
+        .map(|entry| Shown { namespace: &entry.namespace, name: &entry.name, fate: &entry.fate })
+        .collect();
+    shown.sort_unstable_by_key(|entry| (entry.namespace, entry.name));
+    shown
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    outcome: Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patched: Option<Vec<Shown<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    skipped: Option<Vec<Shown<'a>>>,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    patched: usize,
+    skipped: usize,
+}
+
+#[derive(Serialize)]
+struct Shown<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    #[serde(flatten)]
+    fate: &'a Fate,
+}

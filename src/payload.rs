@@ -1,0 +1,138 @@
+//! What the payloads of several providers have in common; `provider/*` read them with it.
+
+use std::{fmt, marker::PhantomData, ops::Deref};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
+use serde_json::error::Category;
+
+use crate::{
+    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
+    provider::Malformed,
+};
+
+/// Reads the JSON object of a payload.
+///
+/// The error says where it is not what was promised, never what stands there: `serde_json`'s own messages quote it.
+pub(crate) fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Malformed> {
+    let read: Result<Object<T>, _> = serde_json::from_slice(json);
+    read.map(|object| object.0).map_err(|error| {
+        let what = match error.classify() {
+            Category::Data => "not the fields or types that the provider promises",
+            Category::Eof => "JSON that ends too early",
+            Category::Syntax | Category::Io => "not JSON",
+        };
+        Malformed(format!("{what}, at line {} column {}", error.line(), error.column()))
+    })
+}
+
+/// Any JSON object, for events of which nothing else is read.
+#[derive(Deserialize)]
+pub(crate) struct Anything {}
+
+/// The event that nothing is done for; its body has to be a JSON object nevertheless.
+pub(crate) fn ignored(json: &[u8], why: &'static str) -> Result<Event, Malformed> {
+    object::<Anything>(json).map(|_| Event::Ignored(why))
+}
+
+/// A promised field that is not there.
+pub(crate) fn missing(field: &str) -> Malformed {
+    Malformed(format!("no usable `{field}`"))
+}
+
+/// A struct read from a JSON object and nothing else: serde would take an array too, field by field.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<T> Deref for Object<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfObject<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfObject<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(OfObject(PhantomData))
+    }
+}
+
+/// The push that GitHub made a model for Gogs, Gitea, Forgejo and Gitee: one full ref.
+#[derive(Deserialize)]
+pub(crate) struct RefPush {
+    #[serde(rename = "ref")]
+    pub(crate) git_ref: Option<String>,
+    pub(crate) after: Option<String>,
+    deleted: Option<bool>,
+    head_commit: Option<Object<HeadCommit>>,
+    pub(crate) repository: Option<Object<HostedRepository>>,
+}
+
+/// The repository of such a push, and of pings.
+#[derive(Deserialize)]
+pub(crate) struct HostedRepository {
+    clone_url: Option<String>,
+    ssh_url: Option<String>,
+    git_url: Option<String>,
+    html_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct HeadCommit {
+    id: Option<String>,
+}
+
+impl HostedRepository {
+    /// The repository by its URLs; `None` if it has none.
+    pub(crate) fn named(&self) -> Option<Repository> {
+        let urls = [&self.clone_url, &self.ssh_url, &self.git_url, &self.html_url];
+        Repository::from_urls(urls.into_iter().flatten().map(String::as_str))
+    }
+}
+
+impl RefPush {
+    /// The event of a push whose ref is whole (`refs/heads/…`).
+    pub(crate) fn event(&self) -> Result<Event, Malformed> {
+        let git_ref = self.git_ref.as_deref().ok_or_else(|| missing("ref"))?;
+        self.event_of(GitRef::parse(git_ref))
+    }
+
+    /// The event of a push of that ref; `None` is a ref that is neither branch nor tag.
+    pub(crate) fn event_of(&self, git_ref: Option<GitRef>) -> Result<Event, Malformed> {
+        let repository = self.repository.as_ref().and_then(|repository| repository.named());
+        let repository = repository.ok_or_else(|| missing("repository.clone_url"))?;
+        let deleted = self.deleted == Some(true);
+        if self.after.is_none() && !deleted {
+            return Err(missing("after"));
+        }
+        let update = git_ref.map(|git_ref| RefUpdate {
+            commit: if deleted { None } else { self.commit(&git_ref) },
+            git_ref,
+        });
+        Ok(Event::Push(Push { repository, refs: Refs::Known(update.into_iter().collect()) }))
+    }
+
+    /// `after` of an annotated tag is the tag object, `head_commit` the commit that it points to.
+    fn commit(&self, git_ref: &GitRef) -> Option<CommitId> {
+        let after = CommitId::parse(self.after.as_deref()?)?;
+        let GitRef::Tag(_) = git_ref else { return Some(after) };
+        let head = self.head_commit.as_ref().and_then(|head| CommitId::parse(head.id.as_deref()?));
+        Some(head.unwrap_or(after))
+    }
+}

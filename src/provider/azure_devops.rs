@@ -1,0 +1,163 @@
+//! Azure DevOps Services and Server:
+//! [payload](https://learn.microsoft.com/en-us/azure/devops/service-hooks/events#code-pushed) and
+//! [authentication](https://learn.microsoft.com/en-us/azure/devops/service-hooks/services/webhooks).
+//!
+//! Nothing is signed. The headers by which a delivery is known are not documented; Fleet and Argo CD go by them.
+
+use serde::Deserialize;
+
+use super::{Hosts, Malformed, Provider};
+use crate::{
+    event::{Event, Push, RefUpdate, Refs, Repository},
+    payload::{self, Object, missing},
+    repo_url::Service,
+    signature::Scheme,
+};
+
+pub(super) static PROVIDER: Provider = Provider {
+    name: "azure-devops",
+    markers: &["x-vss-activityid", "x-vss-subscriptionid"],
+    event_header: None,
+    delivery_headers: &[],
+    schemes: &[Scheme::Basic { username: "azure-username", password: "azure-password" }],
+    hosts: Hosts::OwnAnd(Service::AzureDevOps),
+    parse,
+};
+
+#[derive(Deserialize)]
+struct Payload {
+    #[serde(rename = "eventType")]
+    event_type: Option<String>,
+    resource: Option<Object<Resource>>,
+}
+
+/// Less of it is there, down to nothing, where "Resource details to send" is not "All".
+#[derive(Deserialize)]
+struct Resource {
+    #[serde(rename = "refUpdates")]
+    ref_updates: Option<Vec<Object<Update>>>,
+    repository: Option<Object<NamedRepository>>,
+}
+
+#[derive(Deserialize)]
+struct NamedRepository {
+    #[serde(rename = "remoteUrl")]
+    remote_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Update {
+    /// The whole ref.
+    name: Option<String>,
+    /// Zeros where it was deleted.
+    #[serde(rename = "newObjectId")]
+    new_object_id: Option<String>,
+}
+
+fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
+    let payload: Payload = payload::object(json)?;
+    match payload.event_type.as_deref() {
+        Some("git.push") => push(payload.resource.as_deref()),
+        Some(_) => Ok(Event::Ignored("not a push")),
+        None => Err(missing("eventType")),
+    }
+}
+
+fn push(resource: Option<&Resource>) -> Result<Event, Malformed> {
+    let updates = resource.and_then(|resource| resource.ref_updates.as_ref());
+    let repository = resource.and_then(|resource| resource.repository.as_ref());
+    let remote_url = repository.and_then(|repository| repository.remote_url.as_deref());
+    let (Some(updates), Some(remote_url)) = (updates, remote_url) else {
+        return Ok(Event::Ignored(
+            "it does not say what was pushed: set \"Resource details to send\" of the service hook to \"All\"",
+        ));
+    };
+    let repository = Repository::from_urls([remote_url]);
+    let updates: Result<Vec<_>, Malformed> = updates.iter().map(|object| update(object)).collect();
+    Ok(Event::Push(Push {
+        repository: repository.ok_or_else(|| missing("resource.repository.remoteUrl"))?,
+        refs: Refs::Known(updates?.into_iter().flatten().collect()),
+    }))
+}
+
+fn update(update: &Update) -> Result<Option<RefUpdate>, Malformed> {
+    let name = update.name.as_deref().ok_or_else(|| missing("refUpdates[].name"))?;
+    let id = update.new_object_id.as_deref().ok_or_else(|| missing("refUpdates[].newObjectId"))?;
+    Ok(RefUpdate::new(name, Some(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider::testing::{COMMIT, ZEROS, said};
+
+    fn push(resource: &Value) -> String {
+        let payload =
+            json!({ "eventType": "git.push", "publisherId": "tfs", "resource": resource });
+        said(&PROVIDER, "", &payload)
+    }
+
+    fn update(name: &str, id: &str) -> Value {
+        json!({ "name": name, "oldObjectId": ZEROS, "newObjectId": id })
+    }
+
+    #[test]
+    fn every_ref_update_counts() {
+        let resource = json!({
+            "refUpdates": [
+                update("refs/heads/main", COMMIT),
+                update("refs/tags/v1", COMMIT),
+                update("refs/heads/x", ZEROS),
+                update("refs/pull/1/merge", COMMIT),
+            ],
+            "repository": { "remoteUrl": "https://acme.visualstudio.com/DefaultCollection/_git/shop" },
+        });
+        assert_eq!(
+            push(&resource),
+            "push of dev.azure.com/acme/_git/shop: \
+             refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, refs/heads/x gone"
+        );
+    }
+
+    #[test]
+    fn a_payload_without_details_is_ignored_with_the_way_to_get_them() {
+        for resource in [
+            json!(null),
+            json!({}),
+            json!({ "pushId": 4, "url": "https://dev.azure.com/acme/_apis/git/x" }),
+            json!({ "refUpdates": null, "repository": { "remoteUrl": "https://dev.azure.com/acme/_git/shop" } }),
+            json!({ "refUpdates": [], "repository": { "id": "x" } }),
+        ] {
+            assert!(push(&resource).starts_with("ignored, it does not say what"), "{resource}");
+        }
+        let none = said(&PROVIDER, "", &json!({ "eventType": "git.push" }));
+        assert!(none.contains("\"Resource details to send\""), "{none}");
+    }
+
+    #[test]
+    fn every_other_event_is_ignored() {
+        for kind in ["git.pullrequest.created", "build.complete", "workitem.created"] {
+            let event = said(&PROVIDER, "", &json!({ "eventType": kind, "resource": {} }));
+            assert_eq!(event, "ignored, not a push");
+        }
+    }
+
+    #[test]
+    fn what_azure_does_not_send_is_malformed() {
+        let repository = json!({ "remoteUrl": "https://dev.azure.com/acme/_git/shop" });
+        for payload in [
+            json!([]),
+            json!({}),
+            json!({ "eventType": null }),
+            json!({ "eventType": "git.push", "resource": [] }),
+            json!({ "eventType": "git.push", "resource": { "refUpdates": [[]], "repository": repository } }),
+            json!({ "eventType": "git.push", "resource": { "refUpdates": [{}], "repository": repository } }),
+            json!({ "eventType": "git.push", "resource": { "refUpdates": [],
+                    "repository": { "remoteUrl": "nowhere" } } }),
+        ] {
+            assert!(said(&PROVIDER, "", &payload).starts_with("payload: "), "{payload}");
+        }
+    }
+}

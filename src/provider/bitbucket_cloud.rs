@@ -1,0 +1,166 @@
+//! Bitbucket Cloud: [payloads](https://support.atlassian.com/bitbucket-cloud/docs/event-payloads/#Push) and
+//! [signature](https://support.atlassian.com/bitbucket-cloud/docs/manage-webhooks/).
+
+use serde::Deserialize;
+
+use super::{Hosts, Malformed, Provider};
+use crate::{
+    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
+    payload::{self, Object, missing},
+    repo_url::Service,
+    signature::{Scheme, Signed},
+};
+
+pub(super) static PROVIDER: Provider = Provider {
+    name: "bitbucket-cloud",
+    markers: &["x-hook-uuid"],
+    event_header: Some("x-event-key"),
+    delivery_headers: &["x-request-uuid"],
+    schemes: &[
+        Scheme::HmacSha256 {
+            key: "bitbucket-hmac",
+            header: "x-hub-signature",
+            prefix: "sha256=",
+            over: Signed::RawBody,
+        },
+        Scheme::Token { key: "bitbucket", header: "x-hook-uuid" },
+    ],
+    hosts: Hosts::Only(Service::BitbucketCloud),
+    parse,
+};
+
+#[derive(Deserialize)]
+struct Payload {
+    repository: Option<Object<NamedRepository>>,
+    push: Option<Object<Changes>>,
+}
+
+/// No clone URL is in it.
+#[derive(Deserialize)]
+struct NamedRepository {
+    full_name: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Changes {
+    changes: Option<Vec<Object<Change>>>,
+}
+
+/// `new` is null when the ref was deleted, `old` when it was made.
+#[derive(Deserialize)]
+struct Change {
+    new: Option<Object<Ref>>,
+    old: Option<Object<Ref>>,
+}
+
+#[derive(Deserialize)]
+struct Ref {
+    r#type: Option<String>,
+    name: Option<String>,
+    target: Option<Object<Target>>,
+}
+
+/// Of an annotated tag this is the commit that it points to.
+#[derive(Deserialize)]
+struct Target {
+    hash: Option<String>,
+}
+
+fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
+    if kind != Some("repo:push") {
+        return payload::ignored(json, "not a push");
+    }
+    let payload: Payload = payload::object(json)?;
+    let full_name = payload.repository.as_ref().and_then(|named| named.full_name.as_deref());
+    let url = full_name.map(|name| format!("https://bitbucket.org/{name}"));
+    let repository = url.and_then(|url| Repository::from_urls([url.as_str()]));
+    let changes = payload.push.as_ref().and_then(|push| push.changes.as_ref());
+    let updates = changes.ok_or_else(|| missing("push.changes"))?.iter();
+    Ok(Event::Push(Push {
+        repository: repository.ok_or_else(|| missing("repository.full_name"))?,
+        refs: Refs::Known(updates.filter_map(|change| update(change)).collect()),
+    }))
+}
+
+/// `None` for what is neither branch nor tag, such as a bookmark of Mercurial.
+fn update(change: &Change) -> Option<RefUpdate> {
+    let moved = change.new.as_ref().or(change.old.as_ref())?;
+    let name = moved.name.as_deref()?;
+    let git_ref = match moved.r#type.as_deref()? {
+        "branch" | "named_branch" => GitRef::branch(name),
+        "tag" | "annotated_tag" => GitRef::tag(name),
+        _ => None,
+    }?;
+    let target = change.new.as_ref().and_then(|new| new.target.as_ref());
+    Some(RefUpdate {
+        git_ref,
+        commit: target.and_then(|target| CommitId::parse(target.hash.as_deref()?)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider::testing::{COMMIT, said};
+
+    fn push(changes: &Value) -> String {
+        let payload =
+            json!({ "repository": { "full_name": "acme/shop" }, "push": { "changes": changes } });
+        said(&PROVIDER, "repo:push", &payload)
+    }
+
+    fn at(kind: &str, name: &str) -> Value {
+        json!({ "type": kind, "name": name, "target": { "type": "commit", "hash": COMMIT } })
+    }
+
+    #[test]
+    fn every_change_counts() {
+        let event = push(&json!([
+            { "old": at("branch", "main"), "new": at("branch", "main"), "forced": true },
+            { "old": null, "new": at("tag", "v1"), "created": true },
+            { "old": at("branch", "x"), "new": null, "closed": true },
+            { "old": at("tag", "v0"), "new": null, "closed": true },
+            { "old": null, "new": at("bookmark", "x") },
+            { "old": null, "new": null },
+        ]));
+        assert_eq!(
+            event,
+            "push of bitbucket.org/acme/shop: refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, \
+             refs/heads/x gone, refs/tags/v0 gone"
+        );
+    }
+
+    #[test]
+    fn a_push_without_changes_moves_nothing() {
+        assert_eq!(push(&json!([])), "push of bitbucket.org/acme/shop: ");
+    }
+
+    #[test]
+    fn every_other_event_is_ignored() {
+        for kind in ["repo:updated", "pullrequest:created", ""] {
+            assert!(said(&PROVIDER, kind, &json!({})).starts_with("ignored"), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_bitbucket_cloud_does_not_send_is_malformed() {
+        let changes = json!({ "changes": [] });
+        for (kind, payload) in [
+            ("repo:push", json!({ "push": changes })),
+            ("repo:push", json!({ "push": changes, "repository": null })),
+            ("repo:push", json!({ "push": changes, "repository": { "full_name": "" } })),
+            ("repo:push", json!({ "push": changes, "repository": { "full_name": "a/b?c" } })),
+            ("repo:push", json!({ "push": [], "repository": { "full_name": "acme/shop" } })),
+            ("repo:push", json!({ "push": {}, "repository": { "full_name": "acme/shop" } })),
+            (
+                "repo:push",
+                json!({ "push": { "changes": [[]] }, "repository": { "full_name": "acme/shop" } }),
+            ),
+            ("repo:updated", json!([])),
+        ] {
+            assert!(said(&PROVIDER, kind, &payload).starts_with("payload: "), "{kind} {payload}");
+        }
+    }
+}

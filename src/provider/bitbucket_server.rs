@@ -1,0 +1,312 @@
+//! Bitbucket Server and Data Center:
+//! [payloads](https://confluence.atlassian.com/bitbucketserver/event-payload-938025882.html) and
+//! [signature](https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html).
+
+use serde::Deserialize;
+
+use super::{Hosts, Malformed, Provider};
+use crate::{
+    event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
+    payload::{self, Object, missing},
+    repo_url::RepoUrl,
+    signature::{Scheme, Signed},
+};
+
+pub(super) static PROVIDER: Provider = Provider {
+    name: "bitbucket-server",
+    markers: &["x-event-key"],
+    event_header: Some("x-event-key"),
+    delivery_headers: &["x-request-id"],
+    schemes: &[Scheme::HmacSha256 {
+        key: "bitbucket-server",
+        header: "x-hub-signature",
+        prefix: "sha256=",
+        over: Signed::RawBody,
+    }],
+    hosts: Hosts::SelfHosted,
+    parse,
+};
+
+#[derive(Deserialize)]
+struct Payload {
+    repository: Option<Object<NamedRepository>>,
+    changes: Option<Vec<Object<Change>>>,
+    #[serde(rename = "toCommit")]
+    to_commit: Option<Object<ToCommit>>,
+    /// More refs than the mirror tells of; `changes` is empty then.
+    #[serde(rename = "refLimitExceeded")]
+    ref_limit_exceeded: Option<bool>,
+}
+
+/// Before version 7 there are no `links`.
+#[derive(Deserialize)]
+struct NamedRepository {
+    slug: Option<String>,
+    project: Option<Object<Project>>,
+    links: Option<Object<Links>>,
+}
+
+#[derive(Deserialize)]
+struct Project {
+    key: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Links {
+    clone: Option<Vec<Object<Link>>>,
+}
+
+#[derive(Deserialize)]
+struct Link {
+    href: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    r#ref: Option<Object<Ref>>,
+    #[serde(rename = "toHash")]
+    to_hash: Option<String>,
+    r#type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Ref {
+    id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ToCommit {
+    id: Option<String>,
+}
+
+fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
+    match kind {
+        Some("repo:refs_changed" | "mirror:repo_synchronized") => push(&payload::object(json)?),
+        Some("diagnostics:ping") => {
+            payload::object::<payload::Anything>(json).map(|_| Event::Ping(None))
+        }
+        // The "Post Webhooks" plugin, which sends bodies in the shape of Bitbucket Cloud's and signs none.
+        Some("repo:push") => {
+            payload::ignored(json, "a plugin's webhook; add one of Bitbucket's own instead")
+        }
+        _ => payload::ignored(json, "not a push"),
+    }
+}
+
+fn push(payload: &Payload) -> Result<Event, Malformed> {
+    let named = payload.repository.as_ref().ok_or_else(|| missing("repository"))?;
+    let repository = by_links(named).or_else(|| by_key_and_slug(named));
+    Ok(Event::Push(Push {
+        repository: repository.ok_or_else(|| missing("repository.links.clone"))?,
+        refs: refs(payload)?,
+    }))
+}
+
+fn refs(payload: &Payload) -> Result<Refs, Malformed> {
+    if payload.ref_limit_exceeded == Some(true) {
+        return Ok(Refs::Unknown);
+    }
+    let changes = payload.changes.as_deref().ok_or_else(|| missing("changes"))?;
+    // Where more than one ref moved, it is not said whose commit this is.
+    let to_commit = payload.to_commit.as_ref().filter(|_| changes.len() == 1);
+    let tagged = to_commit.and_then(|commit| commit.id.as_deref());
+    let updates = changes.iter().map(|change| update(change, tagged));
+    let updates: Result<Vec<_>, Malformed> = updates.collect();
+    Ok(Refs::Known(updates?.into_iter().flatten().collect()))
+}
+
+/// `toHash` of an annotated tag is the tag object, `tagged` the commit that it points to.
+fn update(change: &Change, tagged: Option<&str>) -> Result<Option<RefUpdate>, Malformed> {
+    let full_ref = change.r#ref.as_ref().and_then(|moved| moved.id.as_deref());
+    let full_ref = full_ref.ok_or_else(|| missing("changes[].ref.id"))?;
+    let to_hash = change.to_hash.as_deref().ok_or_else(|| missing("changes[].toHash"))?;
+    if change.r#type.as_deref() == Some("DELETE") {
+        return Ok(RefUpdate::new(full_ref, None));
+    }
+    let commit = match GitRef::parse(full_ref) {
+        Some(GitRef::Tag(_)) => tagged.unwrap_or(to_hash),
+        _ => to_hash,
+    };
+    Ok(RefUpdate::new(full_ref, Some(commit)))
+}
+
+fn by_links(named: &NamedRepository) -> Option<Repository> {
+    let links = named.links.as_ref()?.clone.as_ref()?;
+    let hrefs = links.iter().filter_map(|link| link.href.as_deref());
+    let Repository::Urls(mut urls) = Repository::from_urls(hrefs)? else { return None };
+    if let Some(other) = other_transport(&urls) {
+        urls.push(other);
+    }
+    Some(Repository::Urls(urls))
+}
+
+/// The URL over the transport that an administrator has switched off: the webhook leaves it out, and GitRepos may
+/// have it nevertheless, or reach the same server through a proxy that still serves it.
+///
+/// `/scm/KEY/slug` over HTTP is `/KEY/slug` over SSH. Both are made as SSH URLs, whose port says nothing.
+fn other_transport(urls: &[RepoUrl]) -> Option<RepoUrl> {
+    let (web, ssh): (Vec<_>, Vec<_>) = urls.iter().partition(|url| url.is_web());
+    match (web.as_slice(), ssh.as_slice()) {
+        ([web, ..], []) => {
+            let segments: Vec<&str> = web.path().split('/').collect();
+            let [.., "scm", key, slug] = segments.as_slice() else { return None };
+            RepoUrl::parse(&format!("ssh://{}/{key}/{slug}", web.host()))
+        }
+        ([], [ssh, ..]) => RepoUrl::parse(&format!("ssh://{}/scm/{}", ssh.host(), ssh.path())),
+        _ => None,
+    }
+}
+
+fn by_key_and_slug(named: &NamedRepository) -> Option<Repository> {
+    let is_name = |name: &&str| !name.is_empty() && !name.contains('/');
+    let project = named.project.as_ref()?.key.as_deref().filter(is_name)?.to_owned();
+    let slug = named.slug.as_deref().filter(is_name)?.to_owned();
+    Some(Repository::Hostless { project, slug })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider::testing::{COMMIT, TAG_OBJECT, ZEROS, said};
+
+    const HTTP: &str = "https://bitbucket.acme.example/scm/acme/shop.git";
+    const SSH: &str = "ssh://git@bitbucket.acme.example:7999/acme/shop.git";
+    const PLACES: &str =
+        "bitbucket.acme.example/scm/acme/shop and bitbucket.acme.example:7999/acme/shop";
+
+    fn repository(links: &[&str]) -> Value {
+        let clone: Vec<_> = links.iter().map(|href| json!({ "href": href })).collect();
+        json!({ "slug": "shop", "project": { "key": "ACME" }, "links": { "clone": clone } })
+    }
+
+    fn change(kind: &str, git_ref: &str, to: &str) -> Value {
+        json!({ "ref": { "id": git_ref, "type": "BRANCH" }, "toHash": to, "type": kind })
+    }
+
+    fn pushed(repository: &Value, changes: &[Value]) -> String {
+        let payload = json!({ "repository": repository, "changes": changes });
+        said(&PROVIDER, "repo:refs_changed", &payload)
+    }
+
+    #[test]
+    fn every_change_counts() {
+        let changes = [
+            change("UPDATE", "refs/heads/main", COMMIT),
+            change("ADD", "refs/tags/v1", COMMIT),
+            change("DELETE", "refs/heads/x", ZEROS),
+            change("ADD", "refs/notes/x", COMMIT),
+        ];
+        assert_eq!(
+            pushed(&repository(&[HTTP, SSH]), &changes),
+            format!(
+                "push of {PLACES}: \
+                 refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, refs/heads/x gone"
+            )
+        );
+        assert_eq!(pushed(&repository(&[HTTP, SSH]), &[]), format!("push of {PLACES}: "));
+    }
+
+    #[test]
+    fn an_annotated_tag_that_came_alone_moves_to_its_commit() {
+        let pushed = |changes: &[Value]| {
+            let repository = repository(&[HTTP, SSH]);
+            let to_commit = json!({ "id": COMMIT });
+            let payload =
+                json!({ "repository": repository, "changes": changes, "toCommit": to_commit });
+            said(&PROVIDER, "repo:refs_changed", &payload)
+        };
+        let tag = change("ADD", "refs/tags/v1", TAG_OBJECT);
+        let event = pushed(std::slice::from_ref(&tag));
+        assert_eq!(event, format!("push of {PLACES}: refs/tags/v1 at 1f0c3a1"));
+        let event = pushed(&[tag, change("UPDATE", "refs/heads/main", COMMIT)]);
+        let both = "refs/tags/v1 at 3d6a8c1, refs/heads/main at 1f0c3a1";
+        assert_eq!(event, format!("push of {PLACES}: {both}"));
+    }
+
+    #[test]
+    fn a_mirror_tells_of_refs_or_that_there_were_too_many() {
+        let synchronized = |too_many: bool, changes: &[Value]| {
+            let repository = repository(&[HTTP, SSH]);
+            let payload = json!({
+                "repository": repository, "changes": changes, "refLimitExceeded": too_many,
+            });
+            said(&PROVIDER, "mirror:repo_synchronized", &payload)
+        };
+        let event = synchronized(false, &[change("UPDATE", "refs/heads/main", COMMIT)]);
+        assert_eq!(event, format!("push of {PLACES}: refs/heads/main at 1f0c3a1"));
+        assert_eq!(synchronized(true, &[]), format!("push of {PLACES}: unknown refs"));
+    }
+
+    #[test]
+    fn the_url_of_the_other_transport_is_made_up() {
+        for (link, names) in [
+            (HTTP, ["git@bitbucket.acme.example:acme/shop", HTTP]),
+            (
+                "https://acme.example/bitbucket/scm/scm/shop",
+                [
+                    "ssh://git@acme.example:7999/scm/shop",
+                    "https://acme.example/bitbucket/scm/scm/shop.git",
+                ],
+            ),
+            (SSH, ["http://bitbucket.acme.example:7990/scm/ACME/shop", SSH]),
+        ] {
+            let payload = json!({ "repository": repository(&[link]), "changes": [] });
+            let event = (PROVIDER.parse)(Some("repo:refs_changed"), payload.to_string().as_bytes());
+            let Ok(Event::Push(push)) = event else { panic!("{link} is no push") };
+            for name in names {
+                let spec = RepoUrl::parse(name).expect("names a repository");
+                assert!(push.repository.is(&spec), "{link} is not {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_links_it_is_known_by_key_and_slug() {
+        for links in [json!(null), json!({}), json!({ "clone": [] }), json!({ "clone": [{}] })] {
+            let repository =
+                json!({ "slug": "shop", "project": { "key": "ACME" }, "links": links });
+            let event = pushed(&repository, &[change("UPDATE", "refs/heads/main", COMMIT)]);
+            assert_eq!(event, "push of ACME/shop somewhere: refs/heads/main at 1f0c3a1");
+        }
+    }
+
+    #[test]
+    fn the_test_of_a_connection_is_a_ping() {
+        assert_eq!(said(&PROVIDER, "diagnostics:ping", &json!({ "test": true })), "ping");
+    }
+
+    #[test]
+    fn every_other_event_is_ignored() {
+        for kind in ["repo:push", "repo:modified", "pr:opened", ""] {
+            assert!(said(&PROVIDER, kind, &json!({})).starts_with("ignored"), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_bitbucket_server_does_not_send_is_malformed() {
+        let moved = json!([change("UPDATE", "refs/heads/main", COMMIT)]);
+        for (kind, payload) in [
+            ("repo:refs_changed", json!([])),
+            ("repo:refs_changed", json!({ "changes": moved })),
+            ("repo:refs_changed", json!({ "changes": moved, "repository": null })),
+            ("repo:refs_changed", json!({ "changes": moved, "repository": { "slug": "shop" } })),
+            (
+                "repo:refs_changed",
+                json!({ "changes": moved, "repository": { "slug": "a/b", "project": { "key": "A" } } }),
+            ),
+            ("repo:refs_changed", json!({ "repository": repository(&[HTTP]) })),
+            ("repo:refs_changed", json!({ "changes": {}, "repository": repository(&[HTTP]) })),
+            ("repo:refs_changed", json!({ "changes": [{}], "repository": repository(&[HTTP]) })),
+            (
+                "repo:refs_changed",
+                json!({ "changes": [{ "ref": { "id": "refs/heads/main" } }], "repository": repository(&[HTTP]) }),
+            ),
+            ("diagnostics:ping", json!([])),
+            ("pr:opened", json!(true)),
+        ] {
+            assert!(said(&PROVIDER, kind, &payload).starts_with("payload: "), "{kind} {payload}");
+        }
+    }
+}

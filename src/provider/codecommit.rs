@@ -1,0 +1,181 @@
+//! AWS CodeCommit, by [EventBridge](https://docs.aws.amazon.com/codecommit/latest/userguide/monitoring-events.html).
+//!
+//! Its events are no HTTP requests and nothing in them is signed: they count only as the outer event of a Lambda
+//! invocation, which IAM allows or not. Therefore it is in no table of headers, and no key of a secret is its own.
+
+use serde::Deserialize;
+
+use super::Malformed;
+use crate::{
+    event::{Event, Push, RefUpdate, Refs, Repository},
+    payload::{self, Object, missing},
+};
+
+/// Its name in answers, logs and metrics.
+pub const NAME: &str = "codecommit";
+
+#[derive(Deserialize)]
+struct Payload {
+    id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
+    region: Option<String>,
+    detail: Option<Object<Detail>>,
+}
+
+#[derive(Deserialize)]
+struct Detail {
+    event: Option<String>,
+    #[serde(rename = "repositoryName")]
+    repository_name: Option<String>,
+    #[serde(rename = "referenceFullName")]
+    reference_full_name: Option<String>,
+    /// Missing where the ref was deleted.
+    #[serde(rename = "commitId")]
+    commit_id: Option<String>,
+}
+
+/// Reads an EventBridge event, and its id, which is the same each time it is delivered.
+///
+/// # Errors
+/// [`Malformed`] where it is none of CodeCommit's.
+pub fn parse(json: &[u8]) -> Result<(String, Event), Malformed> {
+    let payload: Payload = payload::object(json)?;
+    if payload.source.as_deref() != Some("aws.codecommit") {
+        return Err(missing("source"));
+    }
+    let event = event(&payload)?;
+    Ok((payload.id.ok_or_else(|| missing("id"))?, event))
+}
+
+fn event(payload: &Payload) -> Result<Event, Malformed> {
+    if payload.detail_type.as_deref() != Some("CodeCommit Repository State Change") {
+        return Ok(Event::Ignored("not a push"));
+    }
+    let detail = payload.detail.as_ref().ok_or_else(|| missing("detail"))?;
+    let commit = match detail.event.as_deref() {
+        Some("referenceCreated" | "referenceUpdated") => {
+            Some(detail.commit_id.as_deref().ok_or_else(|| missing("detail.commitId"))?)
+        }
+        Some("referenceDeleted") => None,
+        _ => return Ok(Event::Ignored("not a push")),
+    };
+    let full_ref = detail.reference_full_name.as_deref();
+    let update =
+        RefUpdate::new(full_ref.ok_or_else(|| missing("detail.referenceFullName"))?, commit);
+    Ok(Event::Push(Push {
+        repository: repository(payload).ok_or_else(|| missing("detail.repositoryName"))?,
+        refs: Refs::Known(update.into_iter().collect()),
+    }))
+}
+
+/// No URL is in the event; the form of AWS's remote helper holds what is.
+fn repository(payload: &Payload) -> Option<Repository> {
+    let region = payload.region.as_deref()?;
+    let name = payload.detail.as_ref()?.repository_name.as_deref()?;
+    Repository::from_urls([format!("codecommit::{region}://{name}").as_str()])
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        provider::testing::{COMMIT, in_words},
+        repo_url::RepoUrl,
+    };
+
+    fn said(event: &Value) -> String {
+        in_words(&parse(event.to_string().as_bytes()).map(|(_, event)| event))
+    }
+
+    const STATE_CHANGE: &str = "CodeCommit Repository State Change";
+
+    fn change(kind: &str, region: &str, commit: Option<&str>) -> Value {
+        json!({
+            "id": "0c3a1f2b-1111-4222-8333-444455556666",
+            "source": "aws.codecommit",
+            "detail-type": STATE_CHANGE,
+            "region": region,
+            "detail": {
+                "event": kind,
+                "repositoryName": "shop",
+                "referenceFullName": "refs/heads/main",
+                "commitId": commit,
+            },
+        })
+    }
+
+    #[test]
+    fn a_reference_is_created_updated_or_deleted() {
+        for (kind, commit, moved) in [
+            ("referenceCreated", Some(COMMIT), "at 1f0c3a1"),
+            ("referenceUpdated", Some(COMMIT), "at 1f0c3a1"),
+            ("referenceDeleted", None, "gone"),
+        ] {
+            let event = said(&change(kind, "eu-central-1", commit));
+            let place = "git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop";
+            assert_eq!(event, format!("push of {place}: refs/heads/main {moved}"));
+        }
+    }
+
+    #[test]
+    fn china_has_a_domain_of_its_own() {
+        let event = said(&change("referenceDeleted", "cn-north-1", None));
+        let place = "git-codecommit.cn-north-1.amazonaws.com.cn/v1/repos/shop";
+        assert_eq!(event, format!("push of {place}: refs/heads/main gone"));
+    }
+
+    #[test]
+    fn every_other_event_is_ignored() {
+        let merge = change("unreferencedMergeCommitCreated", "eu-central-1", Some(COMMIT));
+        let comment = json!({ "id": "x", "source": "aws.codecommit", "detail-type": "CodeCommit Comment on Commit" });
+        for event in [merge, comment] {
+            assert_eq!(said(&event), "ignored, not a push");
+        }
+    }
+
+    #[test]
+    fn what_eventbridge_does_not_hand_over_is_malformed() {
+        for event in [
+            json!([]),
+            json!({}),
+            json!({ "Records": [] }),
+            json!({ "source": "aws.ec2", "detail-type": STATE_CHANGE, "detail": {} }),
+            json!({ "source": "aws.codecommit", "detail-type": STATE_CHANGE, "detail": [] }),
+            json!({ "source": "aws.codecommit", "detail-type": STATE_CHANGE }),
+            change("referenceUpdated", "eu-central-1", None),
+            change("referenceUpdated", "evil.example/", Some(COMMIT)),
+            change("referenceUpdated", "", Some(COMMIT)),
+        ] {
+            assert!(said(&event).starts_with("payload: "), "{event}");
+        }
+    }
+
+    #[test]
+    fn a_push_names_the_repository_by_all_its_urls() {
+        let event = change("referenceDeleted", "eu-central-1", None).to_string();
+        let Ok((_, Event::Push(push))) = parse(event.as_bytes()) else { panic!("is a push") };
+        for text in [
+            "https://git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop",
+            "ssh://APKAEXAMPLE@git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop",
+            "codecommit::eu-central-1://profile@shop",
+        ] {
+            assert!(
+                push.repository.is(&RepoUrl::parse(text).expect("names a repository")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_id_of_the_event_is_that_of_the_delivery() {
+        let event = change("referenceUpdated", "eu-central-1", Some(COMMIT)).to_string();
+        let (id, _) = parse(event.as_bytes()).expect("is an event");
+        assert_eq!(id, "0c3a1f2b-1111-4222-8333-444455556666");
+        let nameless = event.replace("\"id\"", "\"di\"");
+        assert!(parse(nameless.as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,219 @@
+//! GitLab.com and self-managed GitLab: [webhooks](https://docs.gitlab.com/user/project/integrations/webhook_events/)
+//! of projects and groups, [system hooks](https://docs.gitlab.com/administration/system_hooks/), and
+//! [signing tokens](https://docs.gitlab.com/user/project/integrations/webhooks/).
+
+use serde::Deserialize;
+
+use super::{Hosts, Malformed, Provider};
+use crate::{
+    event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
+    payload::{self, Object, missing},
+    repo_url::Service,
+    signature::Scheme,
+};
+
+pub(super) static PROVIDER: Provider = Provider {
+    name: "gitlab",
+    markers: &["x-gitlab-event"],
+    event_header: Some("x-gitlab-event"),
+    delivery_headers: &["idempotency-key", "webhook-id", "x-gitlab-event-uuid"],
+    schemes: &[
+        Scheme::StandardWebhooks { key: "gitlab-signing-token" },
+        Scheme::Token { key: "gitlab", header: "x-gitlab-token" },
+    ],
+    hosts: Hosts::OwnAnd(Service::GitLab),
+    parse,
+};
+
+/// A push of a branch or a tag; in a `repository_update` the refs are in `changes`.
+#[derive(Deserialize)]
+struct Payload {
+    event_name: Option<String>,
+    #[serde(rename = "ref")]
+    git_ref: Option<String>,
+    after: Option<String>,
+    checkout_sha: Option<String>,
+    changes: Option<Vec<Object<Change>>>,
+    project: Option<Object<Urls>>,
+    /// What old versions have in place of `project`.
+    repository: Option<Object<Urls>>,
+}
+
+#[derive(Deserialize)]
+struct Change {
+    #[serde(rename = "ref")]
+    git_ref: Option<String>,
+    after: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Urls {
+    git_http_url: Option<String>,
+    git_ssh_url: Option<String>,
+}
+
+fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
+    match kind {
+        Some("Push Hook" | "Tag Push Hook") => push(&payload::object(json)?),
+        Some("System Hook") => {
+            let payload: Payload = payload::object(json)?;
+            match payload.event_name.as_deref() {
+                Some("push" | "tag_push") => push(&payload),
+                Some("repository_update") => repository_update(&payload),
+                _ => Ok(Event::Ignored("not a push")),
+            }
+        }
+        _ => payload::ignored(json, "not a push"),
+    }
+}
+
+fn push(payload: &Payload) -> Result<Event, Malformed> {
+    let full_ref = payload.git_ref.as_deref().ok_or_else(|| missing("ref"))?;
+    let after = payload.after.as_deref().ok_or_else(|| missing("after"))?;
+    // `after` of an annotated tag is the tag object. `checkout_sha` is the commit, and null once the tag is gone.
+    let commit = match GitRef::parse(full_ref) {
+        Some(GitRef::Tag(_)) => payload.checkout_sha.as_deref(),
+        _ => Some(after),
+    };
+    event(payload, RefUpdate::new(full_ref, commit).into_iter().collect())
+}
+
+fn repository_update(payload: &Payload) -> Result<Event, Malformed> {
+    let changes = payload.changes.as_ref().ok_or_else(|| missing("changes"))?;
+    let update = |change: &Object<Change>| {
+        let full_ref = change.git_ref.as_deref().ok_or_else(|| missing("changes[].ref"))?;
+        let after = change.after.as_deref().ok_or_else(|| missing("changes[].after"))?;
+        Ok(RefUpdate::new(full_ref, Some(after)))
+    };
+    let updates: Result<Vec<_>, Malformed> = changes.iter().map(update).collect();
+    event(payload, updates?.into_iter().flatten().collect())
+}
+
+fn event(payload: &Payload, updates: Vec<RefUpdate>) -> Result<Event, Malformed> {
+    let places = [&payload.project, &payload.repository].into_iter().flatten();
+    let urls = places.flat_map(|urls| [&urls.git_http_url, &urls.git_ssh_url]).flatten();
+    let repository = Repository::from_urls(urls.map(String::as_str));
+    Ok(Event::Push(Push {
+        repository: repository.ok_or_else(|| missing("project.git_http_url"))?,
+        refs: Refs::Known(updates),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::provider::testing::{COMMIT, OTHER, TAG_OBJECT, ZEROS, said};
+
+    fn project() -> Value {
+        json!({
+            "git_ssh_url": "git@gitlab.com:acme/group/shop.git",
+            "git_http_url": "https://gitlab.com/acme/group/shop.git",
+        })
+    }
+
+    fn push(git_ref: &str, after: &str, checkout_sha: Option<&str>) -> Value {
+        json!({
+            "event_name": "push",
+            "ref": git_ref,
+            "after": after,
+            "checkout_sha": checkout_sha,
+            "project": project(),
+        })
+    }
+
+    #[test]
+    fn a_branch_moves_to_after() {
+        let payload = push("refs/heads/main", COMMIT, Some(COMMIT));
+        let event = "push of gitlab.com/acme/group/shop: refs/heads/main at 1f0c3a1";
+        assert_eq!(said(&PROVIDER, "Push Hook", &payload), event);
+        assert_eq!(said(&PROVIDER, "System Hook", &payload), event);
+    }
+
+    #[test]
+    fn a_deleted_ref_is_gone() {
+        for (kind, git_ref) in [("Push Hook", "refs/heads/x"), ("Tag Push Hook", "refs/tags/v1")] {
+            let event = said(&PROVIDER, kind, &push(git_ref, ZEROS, None));
+            assert_eq!(event, format!("push of gitlab.com/acme/group/shop: {git_ref} gone"));
+        }
+    }
+
+    #[test]
+    fn an_annotated_tag_moves_to_the_commit_that_it_points_to() {
+        let payload = push("refs/tags/v1", TAG_OBJECT, Some(COMMIT));
+        let event = "push of gitlab.com/acme/group/shop: refs/tags/v1 at 1f0c3a1";
+        assert_eq!(said(&PROVIDER, "Tag Push Hook", &payload), event);
+    }
+
+    #[test]
+    fn a_tag_that_has_vanished_is_gone() {
+        let payload = push("refs/tags/v1", TAG_OBJECT, None);
+        let event = "push of gitlab.com/acme/group/shop: refs/tags/v1 gone";
+        assert_eq!(said(&PROVIDER, "Tag Push Hook", &payload), event);
+    }
+
+    #[test]
+    fn a_system_hook_tells_of_every_ref() {
+        let payload = json!({
+            "event_name": "repository_update",
+            "project": project(),
+            "changes": [
+                { "ref": "refs/heads/main", "before": OTHER, "after": COMMIT },
+                { "ref": "refs/tags/v1", "before": ZEROS, "after": COMMIT },
+                { "ref": "refs/heads/x", "before": OTHER, "after": ZEROS },
+                { "ref": "refs/keep-around/x", "before": ZEROS, "after": COMMIT },
+            ],
+            "refs": ["refs/heads/main"],
+        });
+        assert_eq!(
+            said(&PROVIDER, "System Hook", &payload),
+            "push of gitlab.com/acme/group/shop: \
+             refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, refs/heads/x gone"
+        );
+    }
+
+    #[test]
+    fn an_old_version_has_its_urls_in_repository() {
+        let payload = json!({
+            "ref": "refs/heads/main",
+            "after": COMMIT,
+            "project": { "git_http_url": null },
+            "repository": project(),
+        });
+        let event = "push of gitlab.com/acme/group/shop: refs/heads/main at 1f0c3a1";
+        assert_eq!(said(&PROVIDER, "Push Hook", &payload), event);
+    }
+
+    #[test]
+    fn every_other_event_is_ignored() {
+        for (kind, name) in [
+            ("System Hook", "project_rename"),
+            ("System Hook", "group_create"),
+            ("Merge Request Hook", "x"),
+            ("", "push"),
+        ] {
+            let event = said(&PROVIDER, kind, &json!({ "event_name": name }));
+            assert!(event.starts_with("ignored"), "{kind} {name}");
+        }
+    }
+
+    #[test]
+    fn what_gitlab_does_not_send_is_malformed() {
+        for (kind, payload) in [
+            ("Push Hook", json!({ "text": "a template of somebody" })),
+            ("Push Hook", json!([])),
+            ("Push Hook", json!({ "ref": "refs/heads/main", "after": COMMIT, "project": null })),
+            ("Push Hook", json!({ "ref": "refs/heads/main", "after": COMMIT, "project": [] })),
+            ("Push Hook", json!({ "ref": "refs/heads/main", "project": project() })),
+            ("Push Hook", json!({ "after": COMMIT, "project": project() })),
+            ("System Hook", json!({ "event_name": "repository_update", "project": project() })),
+            ("System Hook", json!({ "event_name": "repository_update", "changes": [[]] })),
+            ("System Hook", json!({ "event_name": "repository_update", "changes": {} })),
+            ("System Hook", json!(1)),
+            ("Note Hook", json!("x")),
+        ] {
+            assert!(said(&PROVIDER, kind, &payload).starts_with("payload: "), "{kind} {payload}");
+        }
+    }
+}

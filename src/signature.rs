@@ -1,0 +1,227 @@
+//! How a delivery proves who sent it: the schemes, and which of a secret's values one has to prove; `signature/*`
+//! check the proofs.
+
+mod basic;
+mod gitee;
+mod hmac_sha256;
+mod standard_webhooks;
+
+use std::borrow::Cow;
+
+use base64::{
+    alphabet,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use http::HeaderMap;
+use jiff::Timestamp;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::{
+    delivery::Delivery,
+    provider::Provider,
+    secret::{Keys, Secret},
+};
+
+/// Base64 with or without its padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A way to prove who sent a delivery, with the secret's key that it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Hex HMAC-SHA256 in a header.
+    HmacSha256 {
+        /// The secret's key.
+        key: &'static str,
+        /// The header, in lower case.
+        header: &'static str,
+        /// What stands before the hex digits, such as `sha256=`.
+        prefix: &'static str,
+        /// What is signed.
+        over: Signed,
+    },
+    /// The secret itself in a header.
+    Token {
+        /// The secret's key.
+        key: &'static str,
+        /// The header, in lower case.
+        header: &'static str,
+    },
+    /// [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md), symmetric.
+    StandardWebhooks {
+        /// The secret's key; its value is `whsec_` and the base64 of the signing key.
+        key: &'static str,
+    },
+    /// HTTP Basic authentication.
+    Basic {
+        /// The secret's key of the user name.
+        username: &'static str,
+        /// The secret's key of the password.
+        password: &'static str,
+    },
+    /// [Gitee](https://gitee.com/help/articles/4290): the secret itself in `X-Gitee-Token`, or with `X-Gitee-Timestamp` its signature.
+    Gitee {
+        /// The secret's key.
+        key: &'static str,
+    },
+}
+
+/// What a signature covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// The body as it was sent.
+    RawBody,
+    /// The JSON, decoded from a form where it came in one.
+    Json,
+}
+
+/// Witness that a delivery was verified; only this file makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified(());
+
+impl Verified {
+    /// A CodeCommit event that is the outer event of a Lambda invocation, as EventBridge hands it over: who may
+    /// invoke the function is decided by IAM, and nothing else signs such an event.
+    ///
+    /// Never call it for anything that came in an HTTP request.
+    #[cfg_attr(not(feature = "lambda"), expect(dead_code, reason = "only Lambda has outer events"))]
+    pub(crate) const fn by_iam() -> Self {
+        Self(())
+    }
+}
+
+/// Why a secret does not verify a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The secret has no key for this provider.
+    KeyMissing,
+    /// Proof missing, repeated, malformed or wrong; or the demanded key is empty.
+    Unverified,
+}
+
+/// Checks the proof of a delivery against one secret (contract §3).
+///
+/// The strongest scheme whose key the secret has is demanded, even where its value is empty: a sender cannot choose
+/// a weaker one. Beside the key's value, `<key>.previous` verifies, and until its time that of the version before.
+///
+/// # Errors
+/// [`Refusal`] where this secret does not verify the delivery.
+pub fn verify(
+    provider: &Provider,
+    delivery: &Delivery,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
+    let demanded = provider.schemes.iter().find(|scheme| scheme.is_configured(&secret.current));
+    let scheme = demanded.ok_or(Refusal::KeyMissing)?;
+    let proven = |credential: &Cow<'_, [u8]>| scheme.proves(delivery, credential, now);
+    if scheme.credentials(secret, now).iter().any(proven) {
+        Ok(Verified(()))
+    } else {
+        Err(Refusal::Unverified)
+    }
+}
+
+/// Says whether a delivery comes with a proof of any of its provider's schemes, right or wrong.
+pub fn carries_proof(provider: &Provider, headers: &HeaderMap) -> bool {
+    provider.schemes.iter().any(|scheme| {
+        let (header, prefix) = scheme.proof_header();
+        // Some send the bare prefix where they have no secret.
+        let is_proof = |value: &[u8]| !value.is_empty() && value != prefix.as_bytes();
+        headers.get_all(header).iter().any(|value| is_proof(value.as_bytes()))
+    })
+}
+
+impl Scheme {
+    fn is_configured(&self, keys: &Keys) -> bool {
+        match self {
+            Self::HmacSha256 { key, .. }
+            | Self::Token { key, .. }
+            | Self::StandardWebhooks { key }
+            | Self::Gitee { key } => keys.value(key).is_some(),
+            Self::Basic { username, password } => {
+                keys.value(username).is_some() && keys.value(password).is_some()
+            }
+        }
+    }
+
+    /// What may be proven to this secret now; nothing where the value in force is empty, which is a mistake.
+    fn credentials<'s>(&self, secret: &'s Secret, now: Timestamp) -> Vec<Cow<'s, [u8]>> {
+        let version_before =
+            secret.previous.as_ref().filter(|(_, until)| now < *until).map(|(keys, _)| keys);
+        let in_force = self.credential(&secret.current);
+        if in_force.is_none() {
+            return Vec::new();
+        }
+        let rotated = self.rotated_credential(&secret.current);
+        let before = version_before.and_then(|keys| self.credential(keys));
+        [in_force, rotated, before].into_iter().flatten().collect()
+    }
+
+    fn credential<'k>(&self, keys: &'k Keys) -> Option<Cow<'k, [u8]>> {
+        match self {
+            Self::HmacSha256 { key, .. }
+            | Self::Token { key, .. }
+            | Self::StandardWebhooks { key }
+            | Self::Gitee { key } => keys.value(key)?.usable().map(Cow::Borrowed),
+            Self::Basic { username, password } => {
+                basic::credential(keys.value(username)?, keys.value(password)?)
+            }
+        }
+    }
+
+    /// The credential of `<key>.previous`.
+    fn rotated_credential<'k>(&self, keys: &'k Keys) -> Option<Cow<'k, [u8]>> {
+        let previous = |key: &str| keys.value(&format!("{key}.previous"));
+        match self {
+            Self::HmacSha256 { key, .. }
+            | Self::Token { key, .. }
+            | Self::StandardWebhooks { key }
+            | Self::Gitee { key } => previous(key)?.usable().map(Cow::Borrowed),
+            Self::Basic { username, password } => match (previous(username), previous(password)) {
+                (None, None) => None,
+                // The half without a previous value was not changed.
+                (user, pass) => basic::credential(
+                    user.or_else(|| keys.value(username))?,
+                    pass.or_else(|| keys.value(password))?,
+                ),
+            },
+        }
+    }
+
+    fn proves(&self, delivery: &Delivery, credential: &[u8], now: Timestamp) -> bool {
+        match self {
+            Self::HmacSha256 { header, prefix, over, .. } => {
+                hmac_sha256::proves(delivery, header, prefix, *over, credential)
+            }
+            Self::Token { header, .. } => delivery
+                .header_value(header)
+                .is_some_and(|token| same(token.as_bytes(), credential)),
+            Self::StandardWebhooks { .. } => standard_webhooks::proves(delivery, credential, now),
+            Self::Basic { .. } => basic::proves(delivery, credential),
+            Self::Gitee { .. } => gitee::proves(delivery, credential, now),
+        }
+    }
+
+    /// The header that holds the proof, and what stands before the proof itself.
+    const fn proof_header(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::HmacSha256 { header, prefix, .. } => (header, prefix),
+            Self::Token { header, .. } => (header, ""),
+            Self::StandardWebhooks { .. } => (standard_webhooks::SIGNATURE, ""),
+            Self::Basic { .. } => (basic::HEADER, ""),
+            Self::Gitee { .. } => (gitee::TOKEN, ""),
+        }
+    }
+}
+
+/// Compares secret material in a time that depends on neither value: their hashes, which are of one length.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    Sha256::digest(one).as_slice().ct_eq(Sha256::digest(other).as_slice()).into()
+}
+
+#[cfg(test)]
+mod tests;

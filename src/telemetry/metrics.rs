@@ -1,0 +1,203 @@
+//! The figures that Prometheus reads at `/metrics`; `emf` has the same for CloudWatch.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
+    registry::{Registry, Unit},
+};
+
+use super::{ApiRequest, Emf};
+
+/// The content type of what [`Metrics::render`] returns.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Seconds: Prometheus' own buckets up to the longest deadline that makes sense.
+const DURATION_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// All figures of one process.
+///
+/// Label values are static strings and the status codes of an API server, so that no caller can make more series.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    deliveries: Family<Delivery, Counter>,
+    durations: Family<Provider, Histogram, fn() -> Histogram>,
+    patched: Counter,
+    requests: Family<ApiRequest, Counter>,
+    index_size: Gauge<i64, AtomicI64>,
+    index_age: Gauge<f64, AtomicU64>,
+    index_confirmed: Mutex<Option<Instant>>,
+    embedded: Option<Emf>,
+}
+
+impl Metrics {
+    /// Makes the figures, all of them zero.
+    pub fn new() -> Self {
+        let deliveries = Family::default();
+        let durations =
+            Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> _);
+        let patched = Counter::default();
+        let requests = Family::default();
+        let index_size = Gauge::default();
+        let index_age = Gauge::default();
+
+        let mut registry = Registry::with_prefix("fleet_webhook");
+        registry.register("deliveries", "Deliveries answered", deliveries.clone());
+        registry.register_with_unit(
+            "delivery_duration",
+            "Time from a delivery's last byte to its answer",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register("gitrepos_patched", "GitRepos patched", patched.clone());
+        registry.register(
+            "kubernetes_requests",
+            "Requests to the API server; code <error> where no answer came",
+            requests.clone(),
+        );
+        registry.register("index_gitrepos", "GitRepos held by the index", index_size.clone());
+        registry.register_with_unit(
+            "index_age",
+            "Time since the API server last confirmed the index; NaN while there is none to use",
+            Unit::Seconds,
+            index_age.clone(),
+        );
+        registry.register(
+            "build",
+            "The program",
+            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
+        );
+        Self {
+            registry,
+            deliveries,
+            durations,
+            patched,
+            requests,
+            index_size,
+            index_age,
+            index_confirmed: Mutex::new(None),
+            embedded: None,
+        }
+    }
+
+    /// Makes figures that are printed too, for CloudWatch: nobody can read them from a Lambda.
+    pub fn embedded() -> Self {
+        Self { embedded: Some(Emf::default()), ..Self::new() }
+    }
+
+    /// Counts a delivery that was answered, and the GitRepos that it patched.
+    pub fn delivery(
+        &self,
+        provider: &'static str,
+        outcome: &'static str,
+        duration: Duration,
+        patched: u64,
+    ) {
+        self.deliveries.get_or_create(&Delivery { provider, outcome }).inc();
+        self.durations.get_or_create(&Provider { provider }).observe(duration.as_secs_f64());
+        self.patched.inc_by(patched);
+        let Some(embedded) = &self.embedded else { return };
+        for line in embedded.delivery(SystemTime::now(), provider, outcome, duration, patched) {
+            println!("{line}");
+        }
+    }
+
+    /// Counts GitRepos whose patch finished after the answer.
+    pub fn patched_after_answer(&self, patched: u64) {
+        self.patched.inc_by(patched);
+    }
+
+    /// Counts a request to the API server by its verb (`get`, `list`, `watch`, `patch`) and the status of its answer.
+    pub fn api_request(&self, verb: &'static str, code: Option<u16>) {
+        self.requests.get_or_create(&ApiRequest { verb, code }).inc();
+        if let Some(embedded) = &self.embedded {
+            embedded.api_request(verb, code);
+        }
+    }
+
+    /// Notes how many GitRepos the index holds, and when the API server last confirmed them; `None`: not to be used.
+    pub fn index(&self, size: usize, confirmed: Option<Instant>) {
+        self.index_size.set(i64::try_from(size).unwrap_or(i64::MAX));
+        *self.index_confirmed.lock().unwrap_or_else(PoisonError::into_inner) = confirmed;
+    }
+
+    /// Writes all figures in OpenMetrics' text format.
+    pub fn render(&self) -> String {
+        let confirmed = *self.index_confirmed.lock().unwrap_or_else(PoisonError::into_inner);
+        self.index_age.set(confirmed.map_or(f64::NAN, |at| at.elapsed().as_secs_f64()));
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Delivery {
+    provider: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Provider {
+    provider: &'static str,
+}
+
+impl EncodeLabelSet for ApiRequest {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        [("verb", self.verb.to_owned()), ("code", self.code())].encode(encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_its_documented_name() {
+        let metrics = Metrics::new();
+        metrics.delivery("github", "accepted", Duration::from_millis(7), 2);
+        metrics.api_request("patch", Some(200));
+        metrics.api_request("list", None);
+        metrics.index(10, Some(Instant::now()));
+
+        let text = metrics.render();
+
+        for line in [
+            "fleet_webhook_deliveries_total{provider=\"github\",outcome=\"accepted\"} 1",
+            "fleet_webhook_delivery_duration_seconds_bucket{le=\"0.005\",provider=\"github\"} 0",
+            "fleet_webhook_delivery_duration_seconds_bucket{le=\"0.01\",provider=\"github\"} 1",
+            "fleet_webhook_delivery_duration_seconds_count{provider=\"github\"} 1",
+            "fleet_webhook_gitrepos_patched_total 2",
+            "fleet_webhook_kubernetes_requests_total{verb=\"patch\",code=\"200\"} 1",
+            "fleet_webhook_kubernetes_requests_total{verb=\"list\",code=\"<error>\"} 1",
+            "fleet_webhook_index_gitrepos 10",
+            concat!("fleet_webhook_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn an_index_that_is_not_to_be_used_has_no_age() {
+        let metrics = Metrics::new();
+        metrics.index(3, None);
+        assert!(metrics.render().contains("fleet_webhook_index_age_seconds NaN"));
+        metrics.index(3, Some(Instant::now()));
+        assert!(!metrics.render().contains("fleet_webhook_index_age_seconds NaN"));
+    }
+}

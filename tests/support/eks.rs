@@ -1,0 +1,62 @@
+//! An EKS cluster: `tests/tools/eks-front.py` in front of the real API server, which it takes IAM tokens for.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+use super::{
+    lambda::tool,
+    moto::{Moto, REGION},
+    real_cluster::RealCluster,
+};
+
+/// A running front; it ends when dropped.
+pub struct EksFront {
+    /// What answers `DescribeCluster`.
+    pub api: String,
+    process: Child,
+}
+
+impl EksFront {
+    /// Starts it for a cluster that moto knows, and for the keys of [`Moto::variables`].
+    pub async fn start(moto: &Moto, name: &str, cluster: &RealCluster) -> Option<Self> {
+        moto.create_cluster(name).await;
+        let kubeconfig =
+            std::fs::read_to_string(cluster.directory.join("function.kubeconfig")).unwrap();
+        let token =
+            kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/eks-front.py");
+        let mut process = Command::new(tool("venv/bin/python")?)
+            .arg(script)
+            .args(["--cluster", name, "--region", REGION])
+            .args(["--access-key", "test", "--secret-key", "test"])
+            .args(["--moto", &moto.url, "--upstream", &cluster.url])
+            .args(["--upstream-token", token, "--upstream-ca"])
+            .arg(cluster.directory.join("ca.crt"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let addresses: Value = serde_json::from_str(&line).expect("its addresses");
+        Some(Self { api: addresses["api"].as_str().unwrap().to_owned(), process })
+    }
+
+    /// The tokens that it took so far.
+    pub async fn tokens(&self) -> Vec<String> {
+        let answer = reqwest::get(format!("{}/seen", self.api)).await.expect("an answer");
+        serde_json::from_str(&answer.text().await.expect("a body")).expect("tokens")
+    }
+}
+
+impl Drop for EksFront {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,170 @@
+//! The function itself, as a process on a free port, and what it logs.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex, mpsc},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, Response, header::HeaderMap};
+use serde_json::Value;
+
+use super::space::Space;
+
+/// A running function; it is killed when dropped.
+pub struct Function {
+    pub url: String,
+    process: Child,
+    log: Arc<Mutex<String>>,
+    client: Client,
+}
+
+/// An answer of the function.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Value,
+}
+
+impl Answer {
+    pub fn outcome(&self) -> &str {
+        self.body["outcome"].as_str().unwrap_or_default()
+    }
+}
+
+impl Function {
+    /// Starts it on the space's API server with more variables, and waits until it listens.
+    pub async fn start(space: &Space, variables: &[(&str, &str)]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let program = std::env::var_os("FLEET_WEBHOOK_PROGRAM")
+            .unwrap_or_else(|| env!("CARGO_BIN_EXE_fleet-webhook").into());
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("KUBECONFIG", &space.kubeconfig)
+            .env("FLEET_NAMESPACE", &space.fleet)
+            .envs([
+                ("HOST", "127.0.0.1"),
+                ("PORT", "0"),
+                ("METRICS_PORT", "0"),
+                ("RUST_LOG", "debug,kube=debug"),
+            ])
+            .envs(variables.iter().copied())
+            .stderr(Stdio::piped());
+        let mut process = command.spawn().expect("it starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (listening, port) = mpsc::channel();
+        let (lines, written) =
+            (BufReader::new(process.stderr.take().expect("is piped")), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let entry: Value = serde_json::from_str(&line).unwrap_or_default();
+                if entry["message"] == "listening" {
+                    let _ = listening.send(entry["port"].as_u64());
+                }
+                let mut written = written.lock().unwrap();
+                written.push_str(&line);
+                written.push('\n');
+            }
+        });
+        let port =
+            tokio::task::spawn_blocking(move || port.recv_timeout(Duration::from_secs(20))).await;
+        let Ok(Ok(Some(port))) = port else {
+            panic!("it does not listen:\n{}", log.lock().unwrap())
+        };
+        let client = Client::builder().build().expect("a client");
+        Self { url: format!("http://127.0.0.1:{port}"), process, log, client }
+    }
+
+    /// Everything it logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until it logs a message.
+    pub async fn logs(&self, message: &str) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.log().contains(message) {
+            assert!(Instant::now() < deadline, "{message:?} is not in\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Its figures, as Prometheus reads them.
+    pub async fn figures(&self) -> String {
+        let entries = self.log();
+        let mut entries =
+            entries.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let port =
+            entries.find_map(|entry| entry["metrics.port"].as_u64()).expect("it listens there too");
+        let url = format!("http://127.0.0.1:{port}/metrics");
+        self.client.get(url).send().await.expect("an answer").text().await.expect("a text")
+    }
+
+    /// Sends it a signal, by its name without `SIG`.
+    pub fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
+        assert!(kill.expect("there is a kill").success());
+    }
+
+    /// Waits until it ends by itself; gives its exit code.
+    pub async fn exit_code(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            if let Some(status) = self.process.try_wait().expect("it is ours") {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The log lines of deliveries.
+    pub fn delivery_lines(&self) -> Vec<Value> {
+        let entries = self
+            .log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect::<Vec<Value>>();
+        entries.into_iter().filter(|entry| entry["message"] == "delivery").collect()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends a delivery.
+    pub async fn deliver(
+        &self,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Answer {
+        let mut request = self.client.post(format!("{}/", self.url)).body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        answer(request.send().await.expect("an answer")).await
+    }
+
+    /// Sends any request.
+    pub async fn request(&self, method: &str, path: &str) -> Answer {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = self.client.request(method, format!("{}{path}", self.url));
+        answer(request.send().await.expect("an answer")).await
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+async fn answer(response: Response) -> Answer {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let text = response.text().await.expect("a body");
+    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default() }
+}

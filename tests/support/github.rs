@@ -1,0 +1,57 @@
+//! GitHub deliveries as the tests send them, signed.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use super::{
+    function::{Answer, Function},
+    space::Space,
+};
+
+/// Three commits; the last two are pushed.
+pub const OLD: &str = "1111111111111111111111111111111111111111";
+pub const NEW: &str = "2222222222222222222222222222222222222222";
+pub const NEWER: &str = "3333333333333333333333333333333333333333";
+
+/// A push to the space's repository.
+pub fn push(space: &Space, full_ref: &str, after: &str) -> Value {
+    json!({
+        "ref": full_ref, "before": OLD, "after": after, "created": false, "deleted": after.bytes().all(|b| b == b'0'),
+        "head_commit": { "id": after },
+        "repository": {
+            "full_name": space.repository,
+            "html_url": space.github_url(),
+            "clone_url": format!("{}.git", space.github_url()),
+            "ssh_url": format!("git@github.com:{}.git", space.repository),
+            "git_url": format!("git://github.com/{}.git", space.repository),
+        },
+    })
+}
+
+/// The value of `X-Hub-Signature-256`.
+pub fn signature(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
+    mac.update(body);
+    format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+}
+
+impl Function {
+    /// Sends GitHub's `event`, signed with `secret`.
+    pub async fn deliver_github(&self, event: &str, secret: &str, payload: &Value) -> Answer {
+        let body = payload.to_string();
+        let signature = signature(secret, body.as_bytes());
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-github-event", event),
+            ("x-github-delivery", "72d3162e-cc78-11e3-81ab-4c9367dc0958"),
+            ("x-hub-signature-256", signature.as_str()),
+        ];
+        self.deliver(&headers, body).await
+    }
+
+    /// Sends a signed push.
+    pub async fn push(&self, space: &Space, secret: &str, full_ref: &str, after: &str) -> Answer {
+        self.deliver_github("push", secret, &push(space, full_ref, after)).await
+    }
+}

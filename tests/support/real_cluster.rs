@@ -1,0 +1,158 @@
+//! The real API server of `tests/cluster`, one for each test binary; it stops when the test binary ends.
+
+use std::{
+    env,
+    io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, Command, Stdio},
+    sync::{LazyLock, Mutex, PoisonError},
+};
+
+use fleet_webhook::gitrepo::GitRepo;
+use kube::CustomResourceExt as _;
+use serde_json::{Value, json};
+
+/// A running API server, and how to reach it.
+pub struct RealCluster {
+    pub directory: PathBuf,
+    pub url: String,
+    pub ca: Vec<u8>,
+    pub admin_token: String,
+    process: Mutex<(Child, Option<ChildStdin>)>,
+}
+
+static SHARED: LazyLock<Option<RealCluster>> = LazyLock::new(|| RealCluster::start("shared"));
+
+/// The program that `tests/run` builds; `None` where neither it nor `FLEET_WEBHOOK_CLUSTER` is there.
+fn program() -> Option<PathBuf> {
+    if let Some(program) = env::var_os("FLEET_WEBHOOK_CLUSTER") {
+        return Some(program.into());
+    }
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/cluster");
+    if built.exists() {
+        return Some(built);
+    }
+    println!("skipped: no real API server; tests/run builds it, or set FLEET_WEBHOOK_CLUSTER");
+    None
+}
+
+impl RealCluster {
+    /// The one that the tests of this binary share, prepared with CRD and rights.
+    pub fn shared() -> Option<&'static Self> {
+        SHARED.as_ref()
+    }
+
+    /// Starts one in a directory of its own, with the CRD of our own type or the one that `FLEET_WEBHOOK_CRD` names.
+    pub fn start(name: &str) -> Option<Self> {
+        let program = program()?;
+        let directory =
+            env::temp_dir().join(format!("fleet-webhook-{}-{name}", std::process::id()));
+        let process = serve(&program, &directory);
+        let state: Value =
+            serde_json::from_slice(&std::fs::read(directory.join("state.json")).unwrap()).unwrap();
+        let cluster = Self {
+            url: format!("https://127.0.0.1:{}", state["Port"]),
+            ca: std::fs::read(directory.join("ca.crt")).unwrap(),
+            admin_token: state["AdminToken"].as_str().unwrap().to_owned(),
+            directory,
+            process: Mutex::new(process),
+        };
+        let crd =
+            env::var("FLEET_WEBHOOK_CRD").ok().map(|path| std::fs::read_to_string(path).unwrap());
+        let crd = crd.unwrap_or_else(|| json!(GitRepo::crd()).to_string());
+        cluster.kubectl(&["apply", "-f", "-"], &crd);
+        cluster.kubectl(&["apply", "-f", "-"], &rights().to_string());
+        let crd = "crd/gitrepos.fleet.cattle.io";
+        cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", crd], "");
+        Some(cluster)
+    }
+
+    /// Runs kubectl as the admin and gives what it printed, whatever its exit code: `auth can-i` says no with 1.
+    pub fn kubectl_answer(&self, arguments: &[&str]) -> String {
+        let output = Command::new(program().expect("it runs"))
+            .arg("kubectl")
+            .args(arguments)
+            .env("KUBECONFIG", self.directory.join("kubeconfig"))
+            .env("KUBECACHEDIR", self.directory.join("kubectl-cache"))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs kubectl as the admin and gives what it printed.
+    pub fn kubectl(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = Command::new(program().expect("it runs"))
+            .arg("kubectl")
+            .args(arguments)
+            .env("KUBECONFIG", self.directory.join("kubeconfig"))
+            .env("KUBECACHEDIR", self.directory.join("kubectl-cache"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Kills the API server, as a crash does.
+    pub fn stop(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        process.1 = None;
+        process.0.wait().unwrap();
+    }
+
+    /// Stops it and removes its directory.
+    pub fn end(&self) {
+        self.stop();
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+
+    /// Starts it again, on the same port and with the same data.
+    pub fn restart(&self) {
+        let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
+        *process = serve(&program().expect("it ran"), &self.directory);
+    }
+
+    /// The lines of the audit log so far.
+    pub fn audit(&self) -> Vec<Value> {
+        let log = std::fs::read_to_string(self.directory.join("audit.log")).unwrap_or_default();
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+}
+
+fn serve(program: &Path, directory: &Path) -> (Child, Option<ChildStdin>) {
+    let mut child = Command::new(program)
+        .args(["serve", "--stop-on-stdin-eof", "--dir"])
+        .arg(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("FLEET_WEBHOOK_CLUSTER is a program");
+    let stdin = child.stdin.take();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "the API server did not start: see {}", directory.display());
+    (child, stdin)
+}
+
+/// The function's rights: GitRepos, and every secret for the tests' sake.
+fn rights() -> Value {
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "function" },
+        "rules": [
+            { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos"], "verbs": ["get", "list", "watch", "patch"] },
+            { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos/status"], "verbs": ["patch"] },
+            { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] },
+        ],
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "function" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "function" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "functions" }],
+    });
+    json!({ "apiVersion": "v1", "kind": "List", "items": [role, binding] })
+}
