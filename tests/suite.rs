@@ -1,0 +1,35 @@
+//! What a user relies on, on an embedded API server and on the real one: the function as a process, over HTTP.
+
+#![cfg(feature = "knative")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    missing_docs,
+    reason = "tests may panic"
+)]
+
+mod support;
+
+#[path = "suite/events.rs"]
+mod events;
+#[path = "suite/index.rs"]
+mod index;
+#[path = "suite/lookups.rs"]
+mod lookups;
+#[path = "suite/patches.rs"]
+mod patches;
+#[path = "suite/refusals.rs"]
+mod refusals;
+#[path = "suite/retry.rs"]
+mod retry;
+#[path = "suite/rights.rs"]
+mod rights;
+#[path = "suite/second_scan.rs"]
+mod second_scan;
+#[path = "suite/secrets.rs"]
+mod secrets;
+#[path = "suite/stopping.rs"]
+mod stopping;
+#[path = "suite/straight_line.rs"]
+mod straight_line;

@@ -1,0 +1,143 @@
+//! GitRepos are found without a full LIST, whatever their number, and floods cost one scan.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    on_both,
+    support::{
+        api_server::Fault,
+        function::Function,
+        github::NEW,
+        space::{ApiRequest, Space},
+    },
+};
+
+on_both!(
+    one_of_many_gitrepos_is_found_without_reading_the_others,
+    a_monorepo_with_many_gitrepos_is_patched_whole,
+    gitrepos_of_one_name_in_two_namespaces_are_both_found,
+    only_the_configured_namespaces_are_looked_in,
+    a_flood_of_forged_deliveries_causes_one_scan_and_no_write,
+);
+
+const SECRET: &str = "correct horse battery staple";
+
+fn follows(space: &Space) -> Value {
+    json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" })
+}
+
+fn is_scan(request: &ApiRequest) -> bool {
+    request.uri.contains("/gitrepos?includeObject=")
+}
+
+async fn many(space: &Space, names: impl Iterator<Item = (String, Value)>) {
+    let names: Vec<_> = names.collect();
+    for chunk in names.chunks(20) {
+        join_all(chunk.iter().map(|(name, spec)| space.gitrepo(name, spec.clone()))).await;
+    }
+}
+
+async fn one_of_many_gitrepos_is_found_without_reading_the_others(space: &Space) {
+    let other = |number| json!({ "repo": format!("https://github.com/acme/other-{number}"), "branch": "main" });
+    many(space, (0..200).map(|number| (format!("other-{number}"), other(number)))).await;
+    space.gitrepo("shop", follows(space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(space, &[]).await;
+    let before = space.requests().len();
+
+    let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
+    let requests = space.requests().split_off(before);
+    let whole_lists = requests.iter().filter(|request| {
+        request.uri.contains("/gitrepos?")
+            && !is_scan(request)
+            && !request.uri.contains("fieldSelector")
+            && !request.uri.contains("watch")
+    });
+    assert_eq!(whole_lists.count(), 0, "{requests:?}");
+}
+
+async fn a_monorepo_with_many_gitrepos_is_patched_whole(space: &Space) {
+    many(space, (0..200).map(|number| (format!("part-{number}"), follows(space)))).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(space, &[("DEADLINE", "60s")]).await;
+
+    let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!(answer.body["counts"], json!({ "patched": 200, "skipped": 0 }));
+    for number in [0, 77, 199] {
+        assert_eq!(space.commit(&format!("part-{number}")).await.as_deref(), Some(NEW));
+    }
+}
+
+async fn gitrepos_of_one_name_in_two_namespaces_are_both_found(space: &Space) {
+    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo_in(&space.fleet, "shop", follows(space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(space, &[]).await;
+
+    let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!(answer.body["counts"], json!({ "patched": 2, "skipped": 0 }));
+}
+
+async fn only_the_configured_namespaces_are_looked_in(space: &Space) {
+    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo_in(&space.fleet, "shop", follows(space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let namespaces = format!("{},default", space.apps);
+    let function = Function::start(space, &[("GITREPO_NAMESPACES", &namespaces)]).await;
+
+    let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!(
+        answer.body["patched"],
+        json!([{ "namespace": space.apps, "name": "shop", "commit": NEW }])
+    );
+    assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
+}
+
+async fn a_flood_of_forged_deliveries_causes_one_scan_and_no_write(space: &Space) {
+    space.gitrepo("shop", follows(space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(space, &[]).await;
+    let before = space.requests().len();
+
+    for _ in 0..5 {
+        let answers =
+            join_all((0..20).map(|_| function.push(space, "forged", "refs/heads/main", NEW))).await;
+        assert!(answers.iter().all(|answer| answer.status == 401));
+    }
+
+    let requests = space.requests().split_off(before);
+    assert!(requests.iter().filter(|request| is_scan(request)).count() <= 1, "{requests:?}");
+    assert!(space.writes().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_server_initialises_its_storage_the_scan_is_paged() {
+    let space = Space::embedded().await;
+    let other = |number| json!({ "repo": format!("https://github.com/acme/other-{number}") });
+    many(&space, (0..600).map(|number| (format!("a-{number}"), other(number)))).await;
+    space.gitrepo("shop", follows(&space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let too_many = Fault {
+        method: Method::GET,
+        uri: "includeObject=None&resourceVersion=0".to_owned(),
+        status: 429,
+        times: 1000,
+        delay: Duration::ZERO,
+    };
+    space.embedded_server().unwrap().fail(too_many);
+    let function = Function::start(&space, &[]).await;
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
+    assert!(space.requests().iter().any(|request| request.uri.contains("continue=500")));
+}
