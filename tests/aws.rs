@@ -1,0 +1,17 @@
+//! The function with AWS around it: Secrets Manager, SQS and EKS as moto has them, under the Runtime Interface Emulator.
+
+#![cfg(all(feature = "aws", feature = "lambda"))]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
+
+mod support;
+
+#[path = "aws/clusters.rs"]
+mod clusters;
+#[path = "aws/measure.rs"]
+mod measure;
+#[path = "aws/queue.rs"]
+mod queue;
+#[path = "aws/sam_local.rs"]
+mod sam_local;
+#[path = "aws/secrets.rs"]
+mod secrets;

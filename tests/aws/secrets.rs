@@ -1,0 +1,172 @@
+//! The webhook secret in Secrets Manager: read, kept, rotated, denied, broken.
+
+use std::time::Duration;
+
+use axum::Router;
+use http::StatusCode;
+use serde_json::json;
+use tokio::{net::TcpListener, time::sleep};
+
+use crate::support::{
+    function::Answer,
+    github::{OLD, push, signature},
+    lambda::{FrontDoor, Lambda},
+    moto::Moto,
+    space::Space,
+};
+
+/// How long a read stands against deliveries that it refuses, and a little more.
+const FRESH_READ: Duration = Duration::from_millis(10_500);
+
+async fn start(space: &Space, moto: &Moto, variables: &[(&str, &str)]) -> Option<Lambda> {
+    let mut all = moto.variables();
+    all.push(("KUBECONFIG", space.kubeconfig.to_str().unwrap()));
+    all.extend_from_slice(variables);
+    Lambda::start(&all).await
+}
+
+async fn space() -> Space {
+    let space = Space::embedded().await;
+    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space
+}
+
+/// A push of `commit`, signed with `secret`.
+async fn deliver(lambda: &Lambda, space: &Space, secret: &str, commit: &str) -> Answer {
+    let body = push(space, "refs/heads/main", commit).to_string();
+    let signature = signature(secret, body.as_bytes());
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-hub-signature-256", signature.as_str()),
+    ];
+    lambda.answer(&FrontDoor::HttpApi.post(&headers, body.as_bytes(), false)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_works_at_once_and_the_previous_secret_for_a_while() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    moto.create_secret("webhook", &json!({ "github": "first" }).to_string()).await;
+    let id = ("WEBHOOK_SECRET_ID", "webhook");
+    let Some(lambda) = start(&space, &moto, &[id]).await else { return };
+    let strict = start(&space, &moto, &[id, ("ROTATION_WINDOW", "0s")]).await.unwrap();
+
+    assert_eq!(deliver(&lambda, &space, "first", OLD).await.outcome(), "accepted");
+    assert_eq!(deliver(&strict, &space, "first", OLD).await.outcome(), "accepted");
+    moto.rotate_secret("webhook", &json!({ "github": "second" }).to_string()).await;
+
+    let commits = ["2", "3", "4"].map(|digit| digit.repeat(40));
+    let rotated = deliver(&lambda, &space, "second", &commits[0]).await;
+    assert_eq!(rotated.outcome(), "accepted", "{}", lambda.log());
+    assert_eq!(deliver(&lambda, &space, "first", &commits[1]).await.outcome(), "accepted");
+    assert_eq!(deliver(&strict, &space, "second", &commits[2]).await.outcome(), "accepted");
+    assert_eq!(deliver(&strict, &space, "first", OLD).await.status, 401);
+    assert_eq!(space.commit("simple").await.as_ref(), Some(&commits[2]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_wrong_signatures_causes_one_read_in_ten_seconds() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    moto.create_secret("webhook", &json!({ "github": "right" }).to_string()).await;
+    let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("ROTATION_WINDOW", "0s")];
+    let Some(lambda) = start(&space, &moto, &variables).await else { return };
+    assert_eq!(deliver(&lambda, &space, "right", OLD).await.outcome(), "accepted");
+    let before = moto.requests();
+    for reads in 1..=2 {
+        for _ in 0..30 {
+            assert_eq!(deliver(&lambda, &space, "wrong", OLD).await.status, 401);
+        }
+        assert_eq!(moto.requests(), before + reads);
+        sleep(FRESH_READ).await;
+    }
+    assert_eq!(deliver(&lambda, &space, "right", OLD).await.outcome(), "accepted");
+    assert_eq!(moto.requests(), before + 2, "a warm delivery asks AWS nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_used_is_named_in_the_log_and_never_shown() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    moto.create_secret("number", r#"{"github":["hunter2"]}"#).await;
+    moto.create_secret("text", "hunter2").await;
+    moto.create_secret("other-key", r#"{"gitlab":"hunter2"}"#).await;
+    for (id, status, said) in [
+        ("missing", 503, "no such secret"),
+        ("number", 401, r#"its key \"github\" holds an array, not a string"#),
+        ("text", 401, "its value is not JSON"),
+        ("other-key", 401, "secret_key_missing"),
+    ] {
+        let Some(lambda) = start(&space, &moto, &[("WEBHOOK_SECRET_ID", id)]).await else { return };
+        let answer = deliver(&lambda, &space, "hunter2", OLD).await;
+        assert_eq!(answer.status, status, "{id}\n{}", lambda.log());
+        let log = lambda.log();
+        assert!(log.lines().any(|line| line.contains(id)), "{id}: {log}");
+        assert!(log.contains(said), "{id}: {log}");
+        assert!(!log.contains("hunter2"), "{id}: {log}");
+    }
+    assert_eq!(space.writes(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_may_not_be_read_is_unavailable() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    moto.create_secret("webhook", &json!({ "github": "secret" }).to_string()).await;
+    let reader = moto.user_who_may("reader", "secretsmanager:GetSecretValue").await;
+    let stranger = moto.user_who_may("stranger", "sqs:SendMessage").await;
+    moto.ask_iam().await;
+    for ((id, key), status) in [(&reader, 200), (&stranger, 503)] {
+        let variables = [
+            ("AWS_ACCESS_KEY_ID", id.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", key.as_str()),
+            ("WEBHOOK_SECRET_ID", "webhook"),
+        ];
+        let Some(lambda) = start(&space, &moto, &variables).await else { return };
+        let answer = deliver(&lambda, &space, "secret", OLD).await;
+        assert_eq!(answer.status, status, "{}", lambda.log());
+        assert_eq!(lambda.log().contains("may not be read"), status == 503);
+    }
+}
+
+/// As Secrets Manager says it; moto has a form of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_in_the_words_of_aws_is_understood() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    for (code, message, status, said) in [
+        ("AccessDeniedException", "User is not authorized to perform", 503, "may not be read"),
+        ("AccessDeniedException", "Access to KMS is not allowed", 503, "may not be read"),
+        ("DecryptionFailure", "Secrets Manager can't decrypt", 503, "may not be read"),
+        ("InvalidRequestException", "it was marked for deletion", 401, "marked for deletion"),
+        ("ThrottlingException", "Rate exceeded", 503, "Rate exceeded"),
+    ] {
+        let refusal = json!({ "__type": code, "Message": message, "message": message }).to_string();
+        let answer =
+            (StatusCode::BAD_REQUEST, [("content-type", "application/x-amz-json-1.1")], refusal);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().fallback(async move || answer.clone());
+        let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+        let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("AWS_ENDPOINT_URL", url.as_str())];
+        let Some(lambda) = start(&space, &moto, &variables).await else { return };
+        let answer = deliver(&lambda, &space, "secret", OLD).await;
+        assert_eq!(answer.status, status, "{code}: {}", lambda.log());
+        assert!(lambda.log().contains(said), "{code}: {}", lambda.log());
+        serving.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_secrets_manager_a_delivery_is_answered_503_in_time() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let variables = [
+        ("WEBHOOK_SECRET_ID", "webhook"),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "5"),
+        // Nothing listens there.
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+    ];
+    let Some(lambda) = start(&space, &moto, &variables).await else { return };
+    let started = std::time::Instant::now();
+    let answer = deliver(&lambda, &space, "secret", OLD).await;
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", lambda.log());
+    assert!(answer.headers.contains_key("retry-after"));
+    assert!(started.elapsed() < Duration::from_secs(5));
+    assert_eq!(space.writes(), []);
+}

@@ -1,0 +1,14 @@
+//! The Lambda adapter, as AWS runs it: the function as a process under the Runtime Interface Emulator.
+
+#![cfg(feature = "lambda")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
+
+mod support;
+
+#[path = "lambda/codecommit.rs"]
+mod codecommit;
+#[cfg(feature = "knative")]
+#[path = "lambda/events.rs"]
+mod events;
+#[path = "lambda/front_doors.rs"]
+mod front_doors;

@@ -1,0 +1,117 @@
+//! CodeCommit's events: taken as the outer event alone, verified by IAM, and a function error where a patch failed.
+
+use serde_json::{Value, json};
+
+use crate::{
+    on_both,
+    support::{
+        api_server::Fault,
+        github::{NEW, OLD},
+        lambda::{FrontDoor, Lambda},
+        space::Space,
+    },
+};
+
+on_both!(
+    a_codecommit_event_patches_every_form_of_its_url,
+    a_gitrepo_with_a_secret_of_its_own_is_not_patched,
+    the_same_json_over_http_is_an_unknown_provider,
+);
+
+async fn start(space: &Space) -> Option<Lambda> {
+    let kubeconfig = space.kubeconfig.to_str().unwrap();
+    let variables = [
+        ("KUBECONFIG", kubeconfig),
+        ("FLEET_NAMESPACE", &space.fleet),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "3"),
+    ];
+    Lambda::start(&variables).await
+}
+
+/// A push to a repository that only this space's GitRepos follow.
+fn event(space: &Space, commit: &str) -> Value {
+    json!({
+        "version": "0", "id": "01234567-0123-0123-0123-012345678901",
+        "detail-type": "CodeCommit Repository State Change", "source": "aws.codecommit",
+        "account": "123456789012", "time": "2026-11-23T21:00:00Z", "region": "eu-central-1",
+        "resources": [format!("arn:aws:codecommit:eu-central-1:123456789012:{}", space.apps)],
+        "detail": {
+            "event": "referenceUpdated", "repositoryName": space.apps, "repositoryId": "12345678",
+            "referenceType": "branch", "referenceName": "main", "referenceFullName": "refs/heads/main",
+            "oldCommitId": OLD, "commitId": commit,
+        },
+    })
+}
+
+async fn gitrepos(space: &Space) {
+    let host = "git-codecommit.eu-central-1.amazonaws.com/v1/repos";
+    for (name, url) in [
+        ("https", format!("https://{host}/{}", space.apps)),
+        ("ssh", format!("ssh://APKAEXAMPLE@{host}/{}", space.apps)),
+        ("helper", format!("codecommit::eu-central-1://{}", space.apps)),
+    ] {
+        space.gitrepo(name, json!({ "repo": url, "branch": "main" })).await;
+    }
+}
+
+async fn a_codecommit_event_patches_every_form_of_its_url(space: &Space) {
+    let Some(lambda) = start(space).await else { return };
+    gitrepos(space).await;
+    let returned = lambda.invoke(&event(space, NEW)).await;
+    assert_eq!(returned["outcome"], "accepted", "{returned}\n{}", lambda.log());
+    assert_eq!(returned["counts"], json!({ "patched": 3, "skipped": 0 }));
+    for name in ["https", "ssh", "helper"] {
+        assert_eq!(space.commit(name).await.as_deref(), Some(NEW), "{name}");
+    }
+    let line = lambda.delivery_line(1).await;
+    assert_eq!(line["provider"], "codecommit");
+    assert_eq!(line["delivery.id"], "01234567-0123-0123-0123-012345678901");
+}
+
+async fn a_gitrepo_with_a_secret_of_its_own_is_not_patched(space: &Space) {
+    let Some(lambda) = start(space).await else { return };
+    let url = format!("codecommit::eu-central-1://{}", space.apps);
+    space.secret(&space.apps, "own", json!({ "github": "x" })).await;
+    space.gitrepo("own", json!({ "repo": url, "branch": "main", "webhookSecret": "own" })).await;
+    let returned = lambda.invoke(&event(space, NEW)).await;
+    assert_eq!(returned["counts"], json!({ "patched": 0, "skipped": 1 }), "{returned}");
+    assert_eq!(space.writes(), []);
+}
+
+async fn the_same_json_over_http_is_an_unknown_provider(space: &Space) {
+    let Some(lambda) = start(space).await else { return };
+    gitrepos(space).await;
+    let body = event(space, NEW).to_string();
+    for door in FrontDoor::ALL {
+        let event = door.post(&[("content-type", "application/json")], body.as_bytes(), false);
+        let answer = lambda.answer(&event).await;
+        assert_eq!((answer.status, answer.outcome()), (400, "unknown_provider"), "{door:?}");
+    }
+    assert_eq!(space.writes(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_could_not_be_patched_is_a_function_error() {
+    let space = Space::embedded().await;
+    let Some(lambda) = start(&space).await else { return };
+    gitrepos(&space).await;
+    space.embedded_server().unwrap().fail(Fault {
+        method: reqwest::Method::PATCH,
+        uri: "gitrepos/ssh/status".to_owned(),
+        status: 500,
+        times: usize::MAX,
+        delay: std::time::Duration::ZERO,
+    });
+    let returned = lambda.invoke(&event(&space, NEW)).await;
+    assert_eq!(returned["errorType"], "unavailable", "{returned}");
+    assert_eq!(space.commit("https").await.as_deref(), Some(NEW));
+    assert_eq!(space.commit("ssh").await, None);
+}
+
+#[tokio::test]
+async fn a_malformed_event_is_a_function_error() {
+    let space = Space::embedded().await;
+    let Some(lambda) = start(&space).await else { return };
+    let returned = lambda.invoke(&json!({ "detail-type": "x", "source": "aws.codecommit" })).await;
+    assert_eq!(returned["errorType"], "malformed", "{returned}");
+}

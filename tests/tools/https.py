@@ -1,0 +1,75 @@
+"""HTTPS on 127.0.0.1 before an HTTP server. The first line on stdout is JSON with the URL; the CA is written to a file."""
+import argparse
+import datetime
+import http.client
+import http.server
+import ipaddress
+import json
+import ssl
+import sys
+import tempfile
+import threading
+import urllib.parse
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--upstream", required=True)
+parser.add_argument("--ca", required=True, help="where to write the certificate authority")
+args = parser.parse_args()
+upstream = urllib.parse.urlsplit(args.upstream)
+
+
+class Front(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        connection = http.client.HTTPConnection(upstream.hostname, upstream.port)
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "content-length")}
+        connection.request("POST", self.path, body, headers)
+        answered = connection.getresponse()
+        body = answered.read()
+        self.send_response(answered.status)
+        self.send_header("Content-Type", answered.headers.get("Content-Type", ""))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
+        connection.close()
+
+
+key = ec.generate_private_key(ec.SECP256R1())
+name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "https")])
+now = datetime.datetime.now(datetime.timezone.utc)
+san = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+certificate = (
+    x509.CertificateBuilder()
+    .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
+    .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
+    .add_extension(san, critical=False)
+    .sign(key, hashes.SHA256())
+).public_bytes(serialization.Encoding.PEM)
+private = key.private_bytes(
+    serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+)
+with open(args.ca, "wb") as file:
+    file.write(certificate)
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
+server.daemon_threads = True
+tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+with tempfile.NamedTemporaryFile() as pem:
+    pem.write(certificate + private)
+    pem.flush()
+    tls.load_cert_chain(pem.name)
+server.socket = tls.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+print(json.dumps({"url": f"https://127.0.0.1:{server.server_port}"}), flush=True)
+sys.stdin.read()
