@@ -1,0 +1,23 @@
+//! What `kubectl apply -k` installs, on API servers of its own: manifests, restarts, and the image as a pod runs it.
+#![cfg(feature = "knative")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
+
+mod support;
+
+#[path = "in_cluster/image.rs"]
+mod image;
+#[path = "in_cluster/manifests.rs"]
+mod manifests;
+#[path = "in_cluster/measure.rs"]
+mod measure;
+#[path = "in_cluster/restarts.rs"]
+mod restarts;
+
+/// Starts an API server for one test; it is never dropped, and stops with the test binary.
+async fn cluster(name: &'static str) -> Option<&'static support::real_cluster::RealCluster> {
+    let start = move || {
+        support::real_cluster::RealCluster::start(name)
+            .map(|cluster| &*Box::leak(Box::new(cluster)))
+    };
+    tokio::task::spawn_blocking(start).await.expect("it starts")
+}

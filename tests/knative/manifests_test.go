@@ -1,0 +1,212 @@
+// Package knative holds the manifests against Knative's own validation, which
+// refuses much of what its CustomResourceDefinitions let through, and against
+// what they promise: one namespace, least rights, nothing privileged.
+package knative
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"knative.dev/pkg/apis"
+	serving "knative.dev/serving/pkg/apis/serving/v1"
+	"knative.dev/serving/pkg/apis/serving/v1beta1"
+	"sigs.k8s.io/yaml"
+)
+
+const manifests = "../../knative"
+
+// What users apply, and the namespace it goes to.
+var kustomizations = map[string]string{
+	manifests: "fleet-system",
+	manifests + "/overlays/cattle-fleet-system":            "cattle-fleet-system",
+	manifests + "/overlays/public":                         "fleet-system",
+	manifests + "/kubernetes":                              "fleet-system",
+	manifests + "/kubernetes/overlays/cattle-fleet-system": "cattle-fleet-system",
+	manifests + "/kubernetes/overlays/instead-of-gitjob":   "cattle-fleet-system",
+	"testdata/own-image":                                   "my-fleet",
+	"testdata/gitrepo-secrets":                             "cattle-fleet-system",
+	"testdata/podmonitor":                                  "cattle-fleet-system",
+}
+
+// Bindings are where the GitRepos are, not where the service is.
+const secretsBinding = "fleet-webhook-gitrepo-secrets"
+
+func TestKnativeAcceptsTheManifests(t *testing.T) {
+	seen := map[string]int{}
+	for folder := range kustomizations {
+		for _, object := range render(t, folder) {
+			if strings.Contains(object.APIVersion, "knative") {
+				seen[object.Kind]++
+				if problem := validate(t, object); problem != nil {
+					t.Errorf("%s: %s %s: %v", folder, object.Kind, object.Metadata.Name, problem)
+				}
+			}
+		}
+	}
+	if seen["Service"] < 3 || seen["DomainMapping"] < 1 {
+		t.Errorf("only these Knative objects were rendered: %v", seen)
+	}
+}
+
+// The test above would also pass with a validation that lets everything through.
+func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
+	for _, change := range [][2]string{
+		{"name: RUST_LOG", "name: PORT"},
+		{"timeoutSeconds: 60", "timeoutSeconds: 601"},
+		{"containerConcurrency: 100", "containerConcurrency: 1001"},
+		{"name: http1", "name: http"},
+		{"serviceAccountName: fleet-webhook", "securityContext: {runAsUser: 65532}"},
+	} {
+		service := find(t, render(t, manifests), "serving.knative.dev/v1", "Service")
+		changed := bytes.Replace(service.text, []byte(change[0]), []byte(change[1]), 1)
+		if bytes.Equal(changed, service.text) {
+			t.Fatalf("%q is not in the manifest", change[0])
+		}
+		service.text = changed
+		if validate(t, service) == nil {
+			t.Errorf("accepted with %q", change[1])
+		}
+	}
+}
+
+func TestEverythingGoesToTheNamespaceThatIsNamed(t *testing.T) {
+	for folder, namespace := range kustomizations {
+		for _, object := range render(t, folder) {
+			clusterWide := slices.Contains([]string{"ClusterRole", "ClusterRoleBinding"}, object.Kind)
+			elsewhere := object.Metadata.Name == secretsBinding
+			if !clusterWide && !elsewhere && object.Metadata.Namespace != namespace {
+				t.Errorf("%s: %s is in %q", folder, object.Kind, object.Metadata.Namespace)
+			}
+			for _, subject := range object.Subjects {
+				if subject.Name != "fleet-webhook" || subject.Namespace != namespace {
+					t.Errorf("%s: %s binds %v", folder, object.Kind, subject)
+				}
+			}
+		}
+	}
+}
+
+func TestOwnSecretsAreReadableOnlyWhereListed(t *testing.T) {
+	var namespaces []string
+	for _, object := range render(t, "testdata/gitrepo-secrets") {
+		if object.Kind == "ClusterRoleBinding" && object.RoleRef.Name != "fleet-webhook" {
+			t.Errorf("%s is bound in the whole cluster", object.RoleRef.Name)
+		}
+		if object.Kind == "RoleBinding" && object.Metadata.Name == secretsBinding {
+			namespaces = append(namespaces, object.Metadata.Namespace)
+		}
+	}
+	slices.Sort(namespaces)
+	if !slices.Equal(namespaces, []string{"fleet-default", "fleet-local"}) {
+		t.Errorf("bound in %v", namespaces)
+	}
+}
+
+func TestWhatIsPublicRefusesUnsignedDeliveries(t *testing.T) {
+	const reject = "- name: UNSIGNED_DELIVERIES\n          value: reject"
+	for folder, public := range map[string]bool{
+		manifests:                      false,
+		manifests + "/overlays/public": true,
+		manifests + "/kubernetes":      true,
+		"testdata/gitrepo-secrets":     true,
+	} {
+		var whole []byte
+		for _, object := range render(t, folder) {
+			whole = append(whole, object.text...)
+		}
+		if bytes.Contains(whole, []byte(reject)) != public {
+			t.Errorf("%s: UNSIGNED_DELIVERIES=reject should be there: %v", folder, public)
+		}
+		if public && bytes.Contains(whole, []byte("visibility: cluster-local")) {
+			t.Errorf("%s: is cluster-local all the same", folder)
+		}
+	}
+}
+
+func TestTheImageIsOneEntryOfAKustomization(t *testing.T) {
+	service := find(t, render(t, "testdata/own-image"), "serving.knative.dev/v1", "Service")
+	if !bytes.Contains(service.text, []byte("image: registry.example.com/fleet-webhook:0.1.0\n")) {
+		t.Errorf("another image:\n%s", service.text)
+	}
+}
+
+// An object is what these tests look at, and its whole text.
+type object struct {
+	APIVersion string
+	Kind       string
+	Metadata   struct{ Name, Namespace string }
+	RoleRef    struct{ Name string }
+	Subjects   []struct{ Name, Namespace string }
+	text       []byte
+}
+
+// render asks kubectl: the one of tests/cluster where CLUSTER names that
+// program, the one on the PATH otherwise.
+func render(t *testing.T, folder string) []object {
+	t.Helper()
+	command := []string{"kubectl"}
+	if cluster := os.Getenv("CLUSTER"); cluster != "" {
+		command = []string{cluster, "kubectl"}
+	}
+	command = append(command, "kustomize", filepath.FromSlash(folder))
+	kubectl := exec.Command(command[0], command[1:]...)
+	kubectl.Stderr = os.Stderr
+	rendered, err := kubectl.Output()
+	if err != nil {
+		t.Fatalf("%v: %v", command, err)
+	}
+	var objects []object
+	for _, text := range bytes.Split(rendered, []byte("\n---\n")) {
+		one := object{text: text}
+		if err := yaml.Unmarshal(text, &one); err != nil {
+			t.Fatalf("%s: %v", folder, err)
+		}
+		objects = append(objects, one)
+	}
+	return objects
+}
+
+func find(t *testing.T, objects []object, apiVersion, kind string) object {
+	t.Helper()
+	for _, object := range objects {
+		if object.APIVersion == apiVersion && object.Kind == kind {
+			return object
+		}
+	}
+	t.Fatalf("no %s %s", apiVersion, kind)
+	return object{}
+}
+
+// validate does what Knative's webhooks do with a new object: strict decoding,
+// defaults, validation.
+func validate(t *testing.T, object object) error {
+	t.Helper()
+	var resource interface {
+		apis.Defaultable
+		apis.Validatable
+	}
+	switch object.Kind {
+	case "Service":
+		resource = &serving.Service{}
+	case "DomainMapping":
+		resource = &v1beta1.DomainMapping{}
+	default:
+		t.Fatalf("no validation for %s", object.Kind)
+	}
+	if err := yaml.UnmarshalStrict(object.text, resource); err != nil {
+		return err
+	}
+	ctx := apis.WithinCreate(context.Background())
+	resource.SetDefaults(ctx)
+	// Validate's nil is a typed one.
+	if problem := resource.Validate(ctx); problem != nil {
+		return problem
+	}
+	return nil
+}
