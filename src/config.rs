@@ -127,7 +127,9 @@ impl Config {
     /// [`ConfigError`] for the first variable that cannot be used, or that needs a feature this build lacks.
     pub fn from_env() -> Result<Self, ConfigError> {
         let pod_namespace = fs::read_to_string(POD_NAMESPACE_FILE).ok();
-        Self::from_variables(&|name| env::var(name).ok(), pod_namespace.as_deref())
+        // What is not UTF-8 is no value that any of them takes, and must not count as unset.
+        let variable = |name: &str| Some(env::var_os(name)?.to_string_lossy().into_owned());
+        Self::from_variables(&variable, pod_namespace.as_deref())
     }
 
     /// Reads variables with `variable`, an empty one as if it were unset; `pod_namespace` is the pod's own in a cluster.
@@ -237,12 +239,27 @@ mod tests {
         assert!(refusal(&[("SECRET_CACHE_TTL", "60")]).starts_with("SECRET_CACHE_TTL is \"60\""));
         assert!(refusal(&[("LOOKUP_CACHE_TTL", "-1s")]).starts_with("LOOKUP_CACHE_TTL"));
         assert!(refusal(&[("POLLING_INTERVAL", "7d")]).starts_with("POLLING_INTERVAL is \"7d\""));
-        assert!(refusal(&[("GITREPO_NAMESPACES", "a,B")]).starts_with("GITREPO_NAMESPACES"));
+        for nothing in ["a,B", ",", " "] {
+            let refusal = refusal(&[("GITREPO_NAMESPACES", nothing)]);
+            assert!(refusal.starts_with("GITREPO_NAMESPACES"), "{refusal}");
+        }
+        for no_duration in ["1h-30m", "++1h", "99999999999999999999h", "99999999h", "1", "\u{fffd}"]
+        {
+            for variable in ["SECRET_CACHE_TTL", "DEADLINE", "POLLING_INTERVAL"] {
+                let refusal = refusal(&[(variable, no_duration)]);
+                assert!(
+                    refusal.starts_with(&format!("{variable} is {no_duration:?}")),
+                    "{refusal}"
+                );
+            }
+        }
         assert!(refusal(&[("MAX_BODY_BYTES", "0")]).starts_with("MAX_BODY_BYTES"));
         assert!(refusal(&[("DEADLINE", "0s")]).starts_with("DEADLINE"));
         assert!(refusal(&[("RUST_LOG", "a=b=c")]).starts_with("RUST_LOG"));
         assert!(refusal(&[("LOG_FORMAT", "xml")]).starts_with("LOG_FORMAT"));
-        assert!(refusal(&[("K_SINK", "sink")]).starts_with("K_SINK"));
+        assert!(refusal(&[("K_SINK", "sink")]).starts_with("K_SINK is \"no URL\""));
+        let with_password = refusal(&[("K_SINK", "ftp://user:hunter2@sink")]);
+        assert!(with_password.starts_with("K_SINK is \"a URL of ftp\""), "{with_password}");
         assert!(refusal(&[("FLEET_NAMESPACE", "Fleet")]).starts_with("FLEET_NAMESPACE"));
         assert!(refusal(&[("WEBHOOK_SECRET_NAME", "a/b")]).starts_with("WEBHOOK_SECRET_NAME"));
     }
@@ -254,6 +271,14 @@ mod tests {
         assert!(refusal(&both).starts_with("EKS_CLUSTER_NAME is \"prod\""));
         let both = [("KUBECONFIG_SECRET_ID", "s"), ("EKS_CLUSTER_NAME", "prod")];
         assert!(refusal(&both).starts_with("KUBECONFIG_SECRET_ID is \"s\""));
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_retry_queue_is_one_url() {
+        assert!(refusal(&[("RETRY_QUEUE_URL", "queue")]).starts_with("RETRY_QUEUE_URL"));
+        let both = [("RETRY_QUEUE_URL", "https://queue"), ("K_SINK", "https://sink")];
+        assert!(refusal(&both).starts_with("RETRY_QUEUE_URL"));
     }
 
     #[cfg(not(feature = "aws"))]

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
 
 pub use self::message::{Message, NoDelivery};
-use crate::{config, delivery::Delivery, trace::TraceContext};
+use crate::{causes::causes, config, delivery::Delivery, trace::TraceContext};
 
 /// How large a message may be: [what SQS takes](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html),
 /// and about what brokers do.
@@ -86,6 +86,11 @@ impl RetryQueue {
         trace: &TraceContext,
         until: Instant,
     ) -> Result<(), HandOverError> {
+        // Packed it is a third larger; so that what cannot fit is not packed at all.
+        let size = delivery.raw().len();
+        if size > self.message_limit {
+            return Err(HandOverError::TooLarge(size));
+        }
         let message = message::pack(delivery, received);
         if message.len() > self.message_limit {
             return Err(HandOverError::TooLarge(message.len()));
@@ -104,7 +109,7 @@ impl RetryQueue {
             #[cfg(feature = "aws")]
             Target::Sqs { client, url } => {
                 let sent = client.send_message().queue_url(url).message_body(message).send().await;
-                sent.map(drop).map_err(|error| HandOverError::Unreachable(reason(&error)))
+                sent.map(drop).map_err(|error| HandOverError::Unreachable(causes(&error)))
             }
             Target::Sink { client, url } => {
                 let mut tracing = HeaderMap::new();
@@ -122,7 +127,7 @@ impl RetryQueue {
                 let answer = request
                     .send()
                     .await
-                    .map_err(|error| HandOverError::Unreachable(reason(&error.without_url())))?;
+                    .map_err(|error| HandOverError::Unreachable(causes(&error.without_url())))?;
                 match answer.status() {
                     status if status.is_success() => Ok(()),
                     status => Err(HandOverError::Refused(status)),
@@ -135,9 +140,4 @@ impl RetryQueue {
 /// Whether a request brings back what a sink was given: a CloudEvent in binary mode, of our type.
 pub fn is_redelivery(headers: &HeaderMap) -> bool {
     headers.get("ce-type").is_some_and(|event_type| event_type == EVENT_TYPE)
-}
-
-fn reason(error: &dyn std::error::Error) -> String {
-    std::iter::successors(error.source(), |error| error.source())
-        .fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
 }

@@ -13,7 +13,7 @@ use super::Cluster;
 use super::elsewhere::{self, Guide};
 #[cfg(feature = "aws")]
 use crate::{aws, secret::secrets_manager::SecretsManager};
-use crate::{config::ClusterAccess, telemetry::Metrics};
+use crate::{causes::causes, config::ClusterAccess, telemetry::Metrics};
 
 const OUR_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("fleet-webhook/", env!("CARGO_PKG_VERSION")));
@@ -28,8 +28,15 @@ pub enum ConnectError {
     )]
     NoCluster,
     /// The kubeconfig cannot be used.
-    #[error("the kubeconfig cannot be used: {0}")]
-    Kubeconfig(#[from] KubeconfigError),
+    #[error(
+        "KUBECONFIG is {held:?}; it takes paths of kubeconfigs, separated by colons: {problem}"
+    )]
+    Kubeconfig {
+        /// What the variable holds, or the default path.
+        held: String,
+        /// Why not. Never a line of the file.
+        problem: String,
+    },
     /// The kubeconfig asks for what must not be.
     #[error("the kubeconfig sets insecure-skip-tls-verify; TLS is always verified")]
     Insecure,
@@ -47,14 +54,16 @@ pub async fn connect(
     metrics: Arc<Metrics>,
 ) -> Result<(Cluster, String), ConnectError> {
     let config = match access {
-        ClusterAccess::Kubeconfig(Some(paths)) => from_files(&paths).await?,
+        ClusterAccess::Kubeconfig(Some(paths)) => {
+            from_files(&paths).await.map_err(|error| unusable(paths, &error))?
+        }
         ClusterAccess::Kubeconfig(None) => match kube::Config::incluster() {
             Ok(config) => config,
             Err(_) => match kube::Config::from_kubeconfig(&KubeConfigOptions::default()).await {
                 Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) => {
                     return Err(ConnectError::NoCluster);
                 }
-                config => config?,
+                config => config.map_err(|error| unusable("~/.kube/config".to_owned(), &error))?,
             },
         },
         #[cfg(feature = "aws")]
@@ -71,6 +80,18 @@ pub async fn connect(
     };
     let url = config.cluster_url.to_string();
     Ok((Cluster::new(client(config)?, metrics), url))
+}
+
+fn unusable(held: String, error: &KubeconfigError) -> ConnectError {
+    ConnectError::Kubeconfig { held, problem: without_content(error) }
+}
+
+/// What is wrong with a kubeconfig. The parser's own message shows the lines around a mistake, and one may be a key.
+pub(super) fn without_content(error: &KubeconfigError) -> String {
+    match error {
+        KubeconfigError::Parse(_) => "it is not the YAML of a kubeconfig".to_owned(),
+        error => causes(error),
+    }
 }
 
 /// Reads the files of `KUBECONFIG`, merged as kubectl does.

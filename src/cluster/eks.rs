@@ -155,6 +155,8 @@ fn dns_suffix(region: &str) -> &'static str {
         _ if region.starts_with("eusc-") => "amazonaws.eu",
         _ if region.starts_with("us-iso-") => "c2s.ic.gov",
         _ if region.starts_with("us-isob-") => "sc2s.sgov.gov",
+        _ if region.starts_with("us-isof-") => "csp.hci.ic.gov",
+        _ if region.starts_with("eu-isoe-") => "cloud.adc-e.uk",
         _ => "amazonaws.com",
     }
 }

@@ -60,15 +60,18 @@ struct Way {
 }
 
 impl Elsewhere {
-    /// Sends a request; once more if the cluster does not know our credentials and newer ones can be had.
+    /// Sends a request; looks for the way anew, and sends it once more, if the cluster does not know our credentials
+    /// or is not where it was.
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let way = self.way(None).await.map_err(|error| format!("{error:#}"))?;
-        let response = way.send(parts.clone(), body.clone()).await?;
+        let answer = way.send(parts.clone(), body.clone()).await;
+        let is_astray =
+            answer.as_ref().map_or(true, |response| response.status() == StatusCode::UNAUTHORIZED);
         let age = way.found.elapsed().unwrap_or(Duration::MAX);
-        if response.status() != StatusCode::UNAUTHORIZED || age < LOOK_AGAIN_AFTER {
-            return Ok(response);
+        if !is_astray || age < LOOK_AGAIN_AFTER {
+            return answer;
         }
         let way = self.way(Some(way.found)).await.map_err(|error| format!("{error:#}"))?;
         way.send(parts, body).await
@@ -113,9 +116,8 @@ impl Way {
 async fn kubeconfig(secrets: &SecretsManager, id: &str) -> anyhow::Result<kube::Config> {
     let secret = || format!("kubeconfig in secret {id}");
     let text = secrets.read_text(id).await.with_context(secret)?;
-    // The parser's message could quote what it stumbles over, and that may be a key.
     let kubeconfig = Kubeconfig::from_yaml(&text)
-        .map_err(|_| anyhow::anyhow!("it cannot be read"))
+        .map_err(|error| anyhow::anyhow!(connect::without_content(&error)))
         .with_context(secret)?;
     let options = KubeConfigOptions::default();
     kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(secret)

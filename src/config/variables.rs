@@ -50,14 +50,11 @@ impl Variables<'_> {
         default: &str,
     ) -> Result<Duration, ConfigError> {
         let held = self.value(variable).unwrap_or_else(|| default.to_owned());
-        match held.parse::<kube::core::Duration>() {
-            Ok(duration) if !duration.is_negative() => Ok(duration.into()),
-            _ => Err(ConfigError {
-                variable,
-                held,
-                takes: "a duration such as 60s, 4500ms or 1h30m".to_owned(),
-            }),
-        }
+        go_duration(&held).ok_or_else(|| ConfigError {
+            variable,
+            held,
+            takes: "a duration such as 60s, 4500ms or 1h30m, ten years at the most".to_owned(),
+        })
     }
 
     pub(super) fn deadline(&self) -> Result<Duration, ConfigError> {
@@ -75,14 +72,11 @@ impl Variables<'_> {
         if held == "keep" {
             return Ok(None);
         }
-        match held.parse::<kube::core::Duration>() {
-            Ok(interval) if !interval.is_negative() => Ok(Some(held)),
-            _ => Err(ConfigError {
-                variable,
-                held,
-                takes: "a duration such as 1h or 30m, or keep".to_owned(),
-            }),
+        if go_duration(&held).is_some() {
+            return Ok(Some(held));
         }
+        let takes = "a duration such as 1h or 30m, or keep".to_owned();
+        Err(ConfigError { variable, held, takes })
     }
 
     pub(super) fn choice<T: Copy>(
@@ -111,7 +105,8 @@ impl Variables<'_> {
             .collect();
         names.sort();
         names.dedup();
-        if names.iter().all(|name| is_dns_label(name)) {
+        // None at all would mean every namespace.
+        if names.iter().all(|name| is_dns_label(name)) && names.is_empty() == held.is_empty() {
             return Ok(names);
         }
         Err(ConfigError { variable, held, takes: "namespaces, separated by commas".to_owned() })
@@ -160,16 +155,22 @@ impl Variables<'_> {
     }
 
     pub(super) fn retry_queue(&self) -> Result<Option<RetryQueue>, ConfigError> {
-        if let Some(url) = self.needs_aws("RETRY_QUEUE_URL")? {
-            return Ok(Some(RetryQueue::Sqs(url)));
+        let queue = self.needs_aws("RETRY_QUEUE_URL")?;
+        let sink = self.value("K_SINK");
+        if let Some(url) = &queue {
+            is_web_url("RETRY_QUEUE_URL", &url.to_string())?;
         }
-        let Some(held) = self.value("K_SINK") else { return Ok(None) };
-        match url::Url::parse(&held) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Some(RetryQueue::Sink(held))),
-            _ => Err(ConfigError {
-                variable: "K_SINK",
-                held,
-                takes: "an http or https URL".to_owned(),
+        if let Some(url) = &sink {
+            is_web_url("K_SINK", url)?;
+        }
+        match (queue, sink) {
+            (None, None) => Ok(None),
+            (Some(url), None) => Ok(Some(RetryQueue::Sqs(url))),
+            (None, Some(url)) => Ok(Some(RetryQueue::Sink(url))),
+            (Some(_), Some(_)) => Err(ConfigError {
+                variable: "RETRY_QUEUE_URL",
+                held: "a URL".to_owned(),
+                takes: "a value only where K_SINK has none".to_owned(),
             }),
         }
     }
@@ -209,6 +210,29 @@ fn lacks_feature(variable: &'static str, held: String, feature: &str) -> ConfigE
 fn one_cluster(variable: &'static str, held: AwsName) -> ConfigError {
     let takes = "a value only where no other of KUBECONFIG, KUBECONFIG_SECRET_ID and EKS_CLUSTER_NAME is set";
     ConfigError { variable, held: held.to_string(), takes: takes.to_owned() }
+}
+
+/// Whether a value is an `http` or `https` URL. The error shows its scheme alone: it may hold a password.
+fn is_web_url(variable: &'static str, held: &str) -> Result<(), ConfigError> {
+    match url::Url::parse(held) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(()),
+        parsed => Err(ConfigError {
+            variable,
+            held: parsed.map_or("no URL".to_owned(), |url| format!("a URL of {}", url.scheme())),
+            takes: "an http or https URL".to_owned(),
+        }),
+    }
+}
+
+/// Reads a duration as [Go](https://pkg.go.dev/time#ParseDuration) writes it, without a sign; `None` over ten years.
+fn go_duration(text: &str) -> Option<Duration> {
+    const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+    // The parser panics on some signs and on numbers that are too large.
+    if text.len() > 16 || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.') {
+        return None;
+    }
+    let duration: Duration = text.parse::<kube::core::Duration>().ok()?.into();
+    (duration <= LONGEST).then_some(duration)
 }
 
 /// Whether a name is a DNS label ([RFC 1123](https://kubernetes.io/docs/concepts/overview/working-with-objects/names/#dns-label-names)).
