@@ -9,6 +9,7 @@ mod elsewhere;
 pub mod index;
 pub mod lookup;
 pub mod patch;
+mod places;
 mod scan;
 
 use std::{
@@ -20,18 +21,21 @@ use std::{
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
-use kube::client::Body;
+use kube::{client::Body, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::{causes::causes, gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
 
-/// How long one request for one object may take.
+/// How long one request may take that reads one object, GitRepos by name or a page of them, or that writes.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a LIST or a scan may take, to its last byte.
+/// How long a request for all GitRepos may take, to its last byte.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
+
+/// For how long a read is tried again while the API server is busy.
+pub(crate) const READ_AGAIN_TIME: Duration = Duration::from_secs(1);
 
 /// How long to wait before a request is tried again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -77,6 +81,9 @@ pub enum ApiError {
     /// No answer within the request's time limit.
     #[error("no answer from the API server within {0:?}")]
     TimedOut(Duration),
+    /// No answer before the delivery's time was over.
+    #[error("no answer from the API server in time")]
+    TooLate,
     /// No connection, or it broke.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
@@ -89,6 +96,15 @@ impl ApiError {
     /// Whether the same request may succeed a moment later.
     pub(crate) const fn is_passing(&self) -> bool {
         matches!(self, Self::Passing(..) | Self::TimedOut(_) | Self::Unreachable(_))
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    pub(crate) fn may_have_been_done(&self) -> bool {
+        match self {
+            Self::TimedOut(_) | Self::TooLate | Self::Unreachable(_) => true,
+            Self::Passing(status, _) => status.is_server_error(),
+            _ => false,
+        }
     }
 
     /// How long the server asked to wait.
@@ -161,10 +177,20 @@ impl Cluster {
         name: &str,
     ) -> Result<Option<GitRepo>, ApiError> {
         match self.object(&gitrepo_path(namespace, name)).await {
-            Ok(gitrepo) => Ok(Some(gitrepo)),
+            Ok(gitrepo) => Ok(Some(lean(gitrepo))),
             Err(ApiError::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Reads one GitRepo, again for a moment where it has to.
+    pub(crate) async fn gitrepo_now(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<GitRepo>, ApiError> {
+        let until = Instant::now() + READ_AGAIN_TIME;
+        self.retrying(until, || self.gitrepo(namespace, name)).await
     }
 
     /// Sends a request and reads the whole answer.
@@ -183,15 +209,27 @@ impl Cluster {
     pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
         let (mut parts, body) = request.into_parts();
         let _ = TRACE.try_with(|trace| trace.apply(&mut parts.headers));
-        let verb = verb(&parts);
+        let mut counted = Counted { metrics: &self.metrics, verb: verb(&parts), code: None };
         let answer = self.client.send(Request::from_parts(parts, Body::from(body))).await;
-        let code = answer.as_ref().ok().map(|response| response.status().as_u16());
-        self.metrics.api_request(verb, code);
         let response = answer.map_err(|error| unreachable_server(&error))?;
+        counted.code = Some(response.status().as_u16());
         match failure(&response) {
             None => Ok(response),
             Some(error) => Err(error),
         }
+    }
+}
+
+/// A request under way: counted when it is over, without a code if nobody waited for its answer.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    verb: &'static str,
+    code: Option<u16>,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.api_request(self.verb, self.code);
     }
 }
 
@@ -231,6 +269,14 @@ async fn within<T>(
     timeout(limit, work).await.unwrap_or(Err(ApiError::TimedOut(limit)))
 }
 
+/// Cuts `work` off at `end`.
+async fn by<T>(
+    end: Instant,
+    work: impl Future<Output = Result<T, ApiError>>,
+) -> Result<T, ApiError> {
+    timeout_at(end.into(), work).await.unwrap_or(Err(ApiError::TooLate))
+}
+
 fn get(path: &str) -> Request<Vec<u8>> {
     request(Method::GET, path, "application/json", Vec::new())
 }
@@ -248,6 +294,13 @@ fn request(
         .header(media, media_type)
         .body(body)
         .expect("paths are percent-encoded and media types are constants")
+}
+
+/// Drops what nobody here reads: annotations and managed fields are most of a GitRepo.
+fn lean(mut gitrepo: GitRepo) -> GitRepo {
+    let ObjectMeta { namespace, name, .. } = gitrepo.metadata;
+    gitrepo.metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
+    gitrepo
 }
 
 /// The path of one GitRepo.

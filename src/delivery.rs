@@ -1,13 +1,15 @@
 //! A delivery as it came in, headers and raw body, untrusted; `signature` proves it, `provider/*` read it.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::{Extensions, HeaderMap, HeaderValue, header::CONTENT_TYPE};
 
 /// One HTTP request of a Git provider. Nothing in it is to be believed before it is verified.
 pub struct Delivery {
     headers: HeaderMap,
     raw: Bytes,
     json: Option<Bytes>,
+    /// Of the request; dropped with the delivery and not before.
+    _attached: Extensions,
 }
 
 /// The content type is neither JSON nor a form.
@@ -37,7 +39,13 @@ impl Delivery {
         } else {
             return Err(UnsupportedMediaType);
         };
-        Ok(Self { headers, raw, json })
+        Ok(Self { headers, raw, json, _attached: Extensions::new() })
+    }
+
+    /// Keeps what a driver attached to the request, such as the room that the body takes, as long as the delivery.
+    #[must_use]
+    pub fn attached_to(self, request: Extensions) -> Self {
+        Self { _attached: request, ..self }
     }
 
     /// All headers.

@@ -37,19 +37,21 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     match config.platform {
         #[cfg(feature = "lambda")]
         Platform::Lambda => {
-            // The first event need not wait for the look at the secret; it shares what is read.
             let announced = assembly.announce();
-            let (served, ()) =
-                tokio::join!(Box::pin(adapter::lambda::serve(assembly.service)), announced);
+            let served = Box::pin(adapter::lambda::serve(assembly.service, announced)).await;
             served.map_err(|error| anyhow::anyhow!(error))
         }
         #[cfg(feature = "knative")]
         Platform::Http => {
             use adapter::knative::{self, Listeners, stop_signal};
-            assembly.announce().await;
+            // From now on a signal to stop is not lost, and probes are answered, however slow the cluster is.
+            let stop = stop_signal()?;
             let listeners = Listeners::bind(config.host, config.port, config.metrics_port).await?;
-            let serve = knative::serve(listeners, assembly.service, assembly.index, stop_signal()?);
-            Ok(Box::pin(serve).await?)
+            let announced = tokio::spawn(assembly.announce());
+            let serve = knative::serve(listeners, assembly.service, assembly.index, stop);
+            let served = Box::pin(serve).await;
+            announced.abort();
+            Ok(served?)
         }
         #[cfg(not(all(feature = "lambda", feature = "knative")))]
         _ => {

@@ -3,7 +3,7 @@
 mod orders;
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
     time::Instant,
 };
 
@@ -14,7 +14,7 @@ use self::orders::Order;
 use crate::{
     cluster::{
         Cluster,
-        lookup::{Lookup, Trust},
+        lookup::{Found, Lookup, Source, Trust},
         patch::Patcher,
     },
     config::UnsignedDeliveries,
@@ -38,6 +38,11 @@ pub struct Receiver {
     unsigned: UnsignedDeliveries,
 }
 
+/// The stages of a delivery: whether it may still be stopped without a trace.
+const LOOKING: u8 = 0;
+const PATCHING: u8 = 1;
+const ABANDONED: u8 = 2;
+
 /// A delivery's times, and how far it got, for whoever has to answer before it is done.
 #[derive(Debug)]
 pub struct Progress {
@@ -45,7 +50,8 @@ pub struct Progress {
     received: Timestamp,
     judged_at: Timestamp,
     redelivered: bool,
-    patching: AtomicBool,
+    ends_at_deadline: bool,
+    stage: AtomicU8,
     /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
     troubled: AtomicUsize,
 }
@@ -128,11 +134,14 @@ impl Receiver {
         if judge.any_verified() {
             return Outcome::new(Kind::Pong);
         }
+        if let Some(error) = found.incomplete {
+            return Outcome::new(Kind::Unavailable).because(error.to_string());
+        }
+        if judge.any_unavailable() {
+            return Outcome::new(Kind::Unavailable).because("a secret cannot be read");
+        }
         if judge.any_refused() {
             return Outcome::new(Kind::Unauthorized);
-        }
-        if judge.global_unavailable() {
-            return Outcome::new(Kind::Unavailable).because("the global secret cannot be read");
         }
         Outcome::new(Kind::Pong).because("no secret is configured")
     }
@@ -145,61 +154,113 @@ impl Receiver {
             Trust::Unverified
         };
         let follows = |gitrepo: &GitRepo| matches!(gitrepo.spec.follows(push), Follows::Commit(_));
-        let found = match self.lookup.find(&push.repository, trust, follows).await {
-            Ok(found) => found,
-            Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
-        };
-        judge.ask_own_secrets(&found.gitrepos).await;
-
-        let mut report = Report::default();
-        let mut orders = Vec::new();
-        let mut guarded = false;
-        let mut unavailable = found.incomplete.map(|error| error.to_string());
-        for gitrepo in found.gitrepos {
-            match (judge.verdict(&gitrepo), gitrepo.spec.follows(push)) {
-                (Verdict::Authorized(authorization), Follows::Commit(commit)) => {
-                    orders.push(Order { gitrepo, commit, authorization });
+        let mut found = self.lookup.find(&push.repository, trust, follows).await;
+        loop {
+            let (from_index, pursuit) = match found {
+                Ok(found) => {
+                    let from_index = found.source == Source::Index;
+                    (from_index, self.pursue(found, push, &mut judge, progress).await)
                 }
-                (Verdict::Authorized(authorization), otherwise) => {
-                    report.skipped(&gitrepo, otherwise.into(), authorization.is_verified());
-                }
-                (Verdict::Refused(why), follows) => {
-                    guarded |= matches!(follows, Follows::Commit(_))
-                        && gitrepo.spec.own_secret().is_some();
-                    report.skipped(&gitrepo, why.into(), false);
-                }
-                (Verdict::Unavailable, Follows::Commit(_)) => {
-                    unavailable = Some("a secret cannot be read".to_owned());
-                    report.skipped(&gitrepo, Reason::Failed, false);
-                }
-                (Verdict::Unavailable, otherwise) => {
-                    report.skipped(&gitrepo, otherwise.into(), false)
-                }
+                Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
+            };
+            if from_index && pursuit.is_in_vain() {
+                // Another GitRepo may have taken the place of one that is gone, and the index not know it yet.
+                found = self.lookup.confirm(&push.repository, trust).await;
+                continue;
             }
+            return pursuit.outcome(&judge);
+        }
+    }
+
+    /// Judges the GitRepos of a pushed repository, and patches those that follow and whose secret verifies.
+    async fn pursue(
+        &self,
+        found: Found,
+        push: &Push,
+        judge: &mut Judge<'_>,
+        progress: &Progress,
+    ) -> Pursuit {
+        judge.ask_own_secrets(&found.gitrepos).await;
+        let mut pursuit = Pursuit {
+            unavailable: found.incomplete.map(|error| error.to_string()),
+            ..Pursuit::default()
+        };
+        let mut orders = Vec::new();
+        for gitrepo in found.gitrepos {
+            orders.extend(pursuit.weigh(judge, gitrepo, push));
         }
         if judge.global_unavailable() && !judge.any_verified() {
-            unavailable = Some("the global secret cannot be read".to_owned());
+            pursuit.unavailable = Some("the global secret cannot be read".to_owned());
         }
         // A push that waited may be older than what is announced by now.
-        if found.cached || progress.redelivered {
-            let (fresh, failure) = self.refresh(orders, push, &mut report, progress).await;
+        if found.source == Source::Earlier || progress.redelivered {
+            let (fresh, failure) = self.refresh(orders, push, &mut pursuit.report, progress).await;
             orders = fresh;
-            unavailable = failure.map(|error| error.to_string()).or(unavailable);
+            pursuit.unavailable = failure.map(|error| error.to_string()).or(pursuit.unavailable);
         }
-        if let Some(error) = self.patch_all(orders, &mut report, progress).await {
-            unavailable = Some(error.to_string());
+        if let Some(error) = self.patch_all(orders, &mut pursuit.report, progress).await {
+            pursuit.unavailable = Some(error.to_string());
         }
+        pursuit
+    }
+}
 
-        let verified = judge.any_verified();
-        let refused =
-            report.patched_count() == 0 && !verified && (judge.refuses_unverified() || guarded);
-        let kind = match unavailable {
+/// What has come of a push so far.
+#[derive(Default)]
+struct Pursuit {
+    report: Report,
+    /// Whether a GitRepo follows whose own secret refuses the delivery.
+    guarded: bool,
+    /// Why it has to be tried again.
+    unavailable: Option<String>,
+}
+
+impl Pursuit {
+    /// Judges one GitRepo; gives the order to patch it, or reports why there is none.
+    fn weigh(&mut self, judge: &Judge<'_>, gitrepo: GitRepo, push: &Push) -> Option<Order> {
+        match (judge.verdict(&gitrepo), gitrepo.spec.follows(push)) {
+            (Verdict::Authorized(authorization), Follows::Commit(commit)) => {
+                return Some(Order { gitrepo, commit, authorization });
+            }
+            (Verdict::Authorized(authorization), otherwise) => {
+                self.report.skipped(&gitrepo, otherwise.into(), authorization.is_verified());
+            }
+            (Verdict::Refused(why), follows) => {
+                self.guarded |=
+                    matches!(follows, Follows::Commit(_)) && gitrepo.spec.own_secret().is_some();
+                self.report.skipped(&gitrepo, why.into(), false);
+            }
+            (Verdict::Unavailable, Follows::Commit(_)) => {
+                self.unavailable = Some("a secret cannot be read".to_owned());
+                self.report.skipped(&gitrepo, Reason::Failed, false);
+            }
+            (Verdict::Unavailable, otherwise) => {
+                self.report.skipped(&gitrepo, otherwise.into(), false);
+            }
+        }
+        None
+    }
+
+    /// Whether no GitRepo has the commit, and none will have it if the delivery is sent again.
+    fn is_in_vain(&self) -> bool {
+        self.unavailable.is_none() && !self.is_accepted()
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.report.patched_count() > 0 || self.report.has(Reason::Unchanged)
+    }
+
+    fn outcome(self, judge: &Judge<'_>) -> Outcome {
+        let refused = self.report.patched_count() == 0
+            && !judge.any_verified()
+            && (judge.refuses_unverified() || self.guarded);
+        let kind = match &self.unavailable {
             Some(_) => Kind::Unavailable,
             None if refused => Kind::Unauthorized,
-            None if report.patched_count() > 0 || report.has(Reason::Unchanged) => Kind::Accepted,
+            None if self.is_accepted() => Kind::Accepted,
             None => Kind::Ignored,
         };
-        Outcome { detail: unavailable, report, ..Outcome::new(kind) }
+        Outcome { detail: self.unavailable, report: self.report, ..Outcome::new(kind) }
     }
 }
 
@@ -212,7 +273,8 @@ impl Progress {
             received: now,
             judged_at: now,
             redelivered: false,
-            patching: AtomicBool::new(false),
+            ends_at_deadline: false,
+            stage: AtomicU8::new(LOOKING),
             troubled: AtomicUsize::new(0),
         }
     }
@@ -221,6 +283,12 @@ impl Progress {
     pub fn redelivery(deadline: Instant, received: Timestamp, judged_at: Timestamp) -> Self {
         let now = Self::new(deadline);
         Self { received: received.min(now.received), judged_at, redelivered: true, ..now }
+    }
+
+    /// Nothing goes on after the deadline, patches neither.
+    #[must_use]
+    pub fn ending_at_deadline(self) -> Self {
+        Self { ends_at_deadline: true, ..self }
     }
 
     /// When it was received first.
@@ -233,9 +301,25 @@ impl Progress {
         self.deadline
     }
 
-    /// Whether patches are under way.
-    pub fn is_patching(&self) -> bool {
-        self.patching.load(Ordering::Relaxed)
+    /// Whether nothing goes on after the deadline.
+    pub const fn ends_at_deadline(&self) -> bool {
+        self.ends_at_deadline
+    }
+
+    /// Gives the delivery up, unless patches are under way; tells whether it is given up.
+    pub fn abandon(&self) -> bool {
+        self.enter(ABANDONED)
+    }
+
+    /// Tells whether patches may begin: not once the delivery was given up.
+    fn begin_patching(&self) -> bool {
+        self.enter(PATCHING)
+    }
+
+    fn enter(&self, stage: u8) -> bool {
+        let entered =
+            self.stage.compare_exchange(LOOKING, stage, Ordering::AcqRel, Ordering::Acquire);
+        entered.is_ok() || entered == Err(stage)
     }
 
     /// Whether a patch has failed so far.

@@ -6,7 +6,7 @@ mod gitee;
 mod hmac_sha256;
 mod standard_webhooks;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use base64::{
     alphabet,
@@ -96,10 +96,33 @@ impl Verified {
 /// Why a secret does not verify a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The secret has no key for this provider.
-    KeyMissing,
-    /// Proof missing, repeated, malformed or wrong; or the demanded key is empty.
+    /// The secret has no key for this provider, that is for any of these schemes.
+    KeyMissing(&'static [Scheme]),
+    /// The secret has the key of this scheme, but nobody can prove its value: it is empty, or not of the scheme's form.
+    KeyUnusable(&'static Scheme),
+    /// Proof missing, repeated, malformed or wrong.
     Unverified,
+}
+
+/// For the log: names keys, never a value.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyMissing(schemes) => {
+                let keys: Vec<_> =
+                    schemes.iter().map(|scheme| scheme.keys().join(" and ")).collect();
+                write!(f, "it has no key {}", keys.join(", or "))
+            }
+            Self::KeyUnusable(scheme) => {
+                write!(
+                    f,
+                    "the value of its key {} is empty or malformed",
+                    scheme.keys().join(" or ")
+                )
+            }
+            Self::Unverified => f.write_str("the proof is missing or wrong"),
+        }
+    }
 }
 
 /// Checks the proof of a delivery against one secret (contract §3).
@@ -116,13 +139,10 @@ pub fn verify(
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
     let demanded = provider.schemes.iter().find(|scheme| scheme.is_configured(&secret.current));
-    let scheme = demanded.ok_or(Refusal::KeyMissing)?;
+    let scheme = demanded.ok_or(Refusal::KeyMissing(provider.schemes))?;
+    let credentials = scheme.credentials(secret, now).ok_or(Refusal::KeyUnusable(scheme))?;
     let proven = |credential: &Cow<'_, [u8]>| scheme.proves(delivery, credential, now);
-    if scheme.credentials(secret, now).iter().any(proven) {
-        Ok(Verified(()))
-    } else {
-        Err(Refusal::Unverified)
-    }
+    if credentials.iter().any(proven) { Ok(Verified(())) } else { Err(Refusal::Unverified) }
 }
 
 /// Says whether a delivery comes with a proof of any of its provider's schemes, right or wrong.
@@ -137,36 +157,40 @@ pub fn carries_proof(provider: &Provider, headers: &HeaderMap) -> bool {
 
 impl Scheme {
     fn is_configured(&self, keys: &Keys) -> bool {
-        match self {
+        self.keys().iter().all(|key| keys.value(key).is_some())
+    }
+
+    /// The secret's keys that it takes.
+    fn keys(&self) -> Vec<&'static str> {
+        match *self {
             Self::HmacSha256 { key, .. }
             | Self::Token { key, .. }
             | Self::StandardWebhooks { key }
-            | Self::Gitee { key } => keys.value(key).is_some(),
-            Self::Basic { username, password } => {
-                keys.value(username).is_some() && keys.value(password).is_some()
-            }
+            | Self::Gitee { key } => vec![key],
+            Self::Basic { username, password } => vec![username, password],
         }
     }
 
-    /// What may be proven to this secret now; nothing where the value in force is empty, which is a mistake.
-    fn credentials<'s>(&self, secret: &'s Secret, now: Timestamp) -> Vec<Cow<'s, [u8]>> {
+    /// What may be proven to this secret now; `None` where the value in force is unusable, which is a mistake.
+    fn credentials<'s>(&self, secret: &'s Secret, now: Timestamp) -> Option<Vec<Cow<'s, [u8]>>> {
         let version_before =
             secret.previous.as_ref().filter(|(_, until)| now < *until).map(|(keys, _)| keys);
-        let in_force = self.credential(&secret.current);
-        if in_force.is_none() {
-            return Vec::new();
-        }
+        let in_force = self.credential(&secret.current)?;
         let rotated = self.rotated_credential(&secret.current);
         let before = version_before.and_then(|keys| self.credential(keys));
-        [in_force, rotated, before].into_iter().flatten().collect()
+        Some([Some(in_force), rotated, before].into_iter().flatten().collect())
     }
 
     fn credential<'k>(&self, keys: &'k Keys) -> Option<Cow<'k, [u8]>> {
         match self {
-            Self::HmacSha256 { key, .. }
-            | Self::Token { key, .. }
-            | Self::StandardWebhooks { key }
-            | Self::Gitee { key } => keys.value(key)?.usable().map(Cow::Borrowed),
+            Self::HmacSha256 { key, .. } | Self::Token { key, .. } | Self::Gitee { key } => {
+                keys.value(key)?.usable().map(Cow::Borrowed)
+            }
+            Self::StandardWebhooks { key } => keys
+                .value(key)?
+                .usable()
+                .filter(|secret| standard_webhooks::signing_key(secret).is_some())
+                .map(Cow::Borrowed),
             Self::Basic { username, password } => {
                 basic::credential(keys.value(username)?, keys.value(password)?)
             }

@@ -44,6 +44,14 @@ impl<T: Clone> SingleFlight<T> {
         *last = Some(Flight { started, started_at, outcome: outcome.clone() });
         outcome
     }
+
+    /// Forgets an outcome whose read started at least `age` ago.
+    pub(crate) async fn forget(&self, age: Duration) {
+        let mut last = self.0.lock().await;
+        if last.as_ref().is_some_and(|flight| flight.started.elapsed() >= age) {
+            *last = None;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -115,7 +115,13 @@ impl<'a> Judge<'a> {
 
     async fn ask_own_secret(&self, (namespace, name): (&str, &str)) -> ((String, String), Check) {
         let of = SecretOf::GitRepo { namespace, name };
-        let check = self.store.check(of, |secret| self.sender.verify(secret)).await;
+        let check = match self.sender {
+            // No GitRepo's own secret can verify it, whatever it holds.
+            Sender::Iam(_) => Check::Refused(Refusal::Unverified),
+            Sender::Signed { .. } => {
+                self.store.check(of, |secret| self.sender.verify(secret)).await
+            }
+        };
         ((namespace.to_owned(), name.to_owned()), check)
     }
 
@@ -160,6 +166,11 @@ impl<'a> Judge<'a> {
         self.checks().any(|check| matches!(check, Check::Refused(_)))
     }
 
+    /// Whether any secret that was asked could not be read now, or the global one may not be.
+    pub fn any_unavailable(&self) -> bool {
+        self.global_unavailable() || self.checks().any(|check| matches!(check, Check::Unavailable))
+    }
+
     /// Whether the global secret cannot be read.
     pub const fn global_unavailable(&self) -> bool {
         matches!(self.global, Check::Forbidden | Check::Unavailable)
@@ -178,8 +189,8 @@ impl<'a> Judge<'a> {
 impl From<Refusal> for Unauthorized {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::KeyMissing => Self::KeyMissing,
-            Refusal::Unverified => Self::Unverified,
+            Refusal::KeyMissing(_) => Self::KeyMissing,
+            Refusal::KeyUnusable(_) | Refusal::Unverified => Self::Unverified,
         }
     }
 }

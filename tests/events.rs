@@ -90,7 +90,7 @@ fn the_weaker_proofs_are_right_too() {
         let provider = provider::detect(delivery.headers()).expect("is of a known provider");
         let verify = |secret| signature::verify(provider, &delivery, &secret, signed_at());
         assert!(verify(test_secret(|of| of == key)).is_ok(), "{name} {key}");
-        assert_eq!(verify(test_secret(|_| false)), Err(Refusal::KeyMissing));
+        assert!(matches!(verify(test_secret(|_| false)), Err(Refusal::KeyMissing(_))));
     }
 }
 
@@ -151,8 +151,8 @@ fn test_secret(wanted: impl Fn(&str) -> bool) -> Secret {
 
 fn said(event: &Event) -> Said {
     if !event.is_http() {
-        let (_, said) = codecommit::parse(event.json.to_string().as_bytes()).expect("is an event");
-        return said;
+        let change = codecommit::parse(event.json.to_string().as_bytes()).expect("is an event");
+        return change.event;
     }
     let delivery = event.request().delivery();
     let provider = provider::detect(delivery.headers()).expect("is of a known provider");

@@ -10,7 +10,10 @@ use bytes::Bytes;
 use fleet_webhook::{
     delivery::Delivery,
     event::{Event, RefUpdate, Refs, Repository},
-    provider::{self, Provider, codecommit},
+    provider::{
+        self, Provider,
+        codecommit::{self, StateChange},
+    },
     secret::Secret,
     signature,
 };
@@ -144,7 +147,8 @@ fn what_eventbridge_is_documented_to_hand_over_is_read() {
     for kind in ["created", "updated", "deleted"] {
         let path = folder.join(format!("payloads/codecommit/eventbridge-reference-{kind}.json"));
         let json = fs::read(path).expect("is a file");
-        let (id, event) = codecommit::parse(&json).expect("is an event of CodeCommit");
+        let StateChange { id, event, .. } =
+            codecommit::parse(&json).expect("is an event of CodeCommit");
         // The ids of these examples are none.
         assert_eq!(in_words(&event), format!("{place}: refs/heads/myBranch gone"), "{kind}");
         assert_eq!(id, "01234567-EXAMPLE");

@@ -2,6 +2,7 @@
 //! `redelivery` takes what waited in a retry queue.
 
 use std::{
+    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,11 +13,13 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use serde_json::json;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
+use tower::BoxError;
 
 use crate::{
     adapter::{readiness::Readiness, redelivery::HAND_OVER_TIME},
@@ -52,6 +55,9 @@ pub struct Service {
     pub deadline: Duration,
 }
 
+/// How much room is made for a body before any of it is there, in bytes at the most.
+const FIRST_BUFFER: usize = 1024 * 1024;
+
 /// What a driver knows of a request beyond HTTP, as a request extension.
 #[derive(Clone, Debug)]
 pub struct Invocation {
@@ -59,6 +65,17 @@ pub struct Invocation {
     pub request_id: String,
     /// By when the request has to be answered; nothing runs on afterwards.
     pub deadline: Instant,
+}
+
+/// When and how a delivery came.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    pub(super) started: Instant,
+    /// By when it has to be answered.
+    pub(super) deadline: Instant,
+    pub(super) trace: TraceContext,
+    /// The driver's own id of the request; only of one that runs nothing after the answer.
+    pub(super) request_id: Option<String>,
 }
 
 /// Makes the router that every driver serves.
@@ -86,29 +103,38 @@ impl Service {
     async fn take(&self, request: Request) -> Response {
         let started = Instant::now();
         let (parts, body) = request.into_parts();
-        let invocation = parts.extensions.get::<Invocation>().cloned();
-        let deadline =
-            invocation.as_ref().map_or(started + self.deadline, |invocation| invocation.deadline);
-        let trace = TraceContext::from_headers(&parts.headers);
-        let request_id = invocation.as_ref().map(|invocation| invocation.request_id.as_str());
-        let outcome = match read(parts.headers, body, self.max_body_bytes, deadline).await {
-            Ok(delivery) if retry::is_redelivery(delivery.headers()) => {
-                return self.take_event(&delivery, deadline, request_id).await;
-            }
-            Ok(delivery) => {
-                // In a task of its own, so that a sender that hangs up stops nothing.
-                let (service, trace) = (self.clone(), trace.clone());
-                let frozen_after = invocation.is_some();
-                let work = self.tasks.spawn(async move {
-                    service.receive_or_queue(delivery, deadline, trace, frozen_after).await
-                });
-                work.await.unwrap_or_else(|panicked| {
-                    Outcome::new(Kind::Unavailable).because(panicked.to_string())
-                })
-            }
-            Err(kind) => Outcome::new(kind),
+        let invocation = parts.extensions.get::<Invocation>();
+        let arrival = Arrival {
+            started,
+            deadline: invocation.map_or(started + self.deadline, |invocation| invocation.deadline),
+            trace: TraceContext::from_headers(&parts.headers),
+            request_id: invocation.map(|invocation| invocation.request_id.clone()),
         };
-        self.log(&outcome, started.elapsed(), &trace, request_id);
+        let provider = provider::detect(&parts.headers).map(|provider| provider.name);
+        match read(parts, body, self.max_body_bytes, arrival.deadline).await {
+            Ok(delivery) => {
+                // In a task of its own, so that a sender that hangs up stops nothing and is logged.
+                let service = self.clone();
+                let work = self.tasks.spawn(async move {
+                    match retry::is_redelivery(delivery.headers()) {
+                        true => service.take_event(&delivery, &arrival).await,
+                        false => service.take_delivery(delivery, &arrival).await,
+                    }
+                });
+                work.await
+                    .unwrap_or_else(|_panicked| respond_with(&Outcome::new(Kind::Unavailable)))
+            }
+            Err(kind) => {
+                let outcome = Outcome { provider, ..Outcome::new(kind) };
+                self.log(&outcome, &arrival);
+                respond_with(&outcome)
+            }
+        }
+    }
+
+    async fn take_delivery(&self, delivery: Delivery, arrival: &Arrival) -> Response {
+        let outcome = self.receive_or_queue(delivery, arrival).await;
+        self.log(&outcome, arrival);
         respond_with(&outcome)
     }
 
@@ -117,8 +143,7 @@ impl Service {
         &self,
         delivery: Arc<Delivery>,
         progress: Arc<Progress>,
-        trace: TraceContext,
-        frozen_after: bool,
+        trace: &TraceContext,
     ) -> Outcome {
         let early = early_outcome(&delivery);
         let receiver = Arc::clone(&self.receiver);
@@ -131,12 +156,14 @@ impl Service {
                 let outcome = Outcome { kind: Kind::Unavailable, ..early };
                 return outcome.because(panicked.to_string());
             }
-            Err(_elapsed) if frozen_after || !progress.is_patching() => work.abort(),
+            Err(_elapsed) if progress.ends_at_deadline() || progress.abandon() => work.abort(),
             Err(_elapsed) => {
                 let in_progress = !progress.is_troubled();
-                let service = self.clone();
+                let (service, trace) = (self.clone(), trace.clone());
                 self.tasks.spawn(async move {
-                    let Ok(mut outcome) = work.await else { return };
+                    let mut outcome = work.await.unwrap_or_else(|panicked| {
+                        Outcome::new(Kind::Unavailable).because(panicked.to_string())
+                    });
                     // Its sender was told that it goes on.
                     if in_progress && outcome.kind == Kind::Unavailable {
                         let until = Instant::now() + HAND_OVER_TIME;
@@ -144,16 +171,7 @@ impl Service {
                             .hand_over(outcome, &delivery, progress.received(), &trace, until)
                             .await;
                     }
-                    let patched = outcome.report.patched_count();
-                    let counted = u64::try_from(patched).unwrap_or(u64::MAX);
-                    service.metrics.patched_after_answer(counted);
-                    tracing::info!(
-                        delivery.id = outcome.delivery,
-                        outcome = outcome.kind.name(),
-                        patched,
-                        skipped = outcome.report.skipped_count(),
-                        "finished after the answer"
-                    );
+                    service.log_finished(&outcome);
                 });
                 if in_progress {
                     return Outcome { kind: Kind::InProgress, ..early };
@@ -163,13 +181,31 @@ impl Service {
         Outcome { kind: Kind::Unavailable, ..early }.because("too slow")
     }
 
-    pub(super) fn log(
-        &self,
-        outcome: &Outcome,
-        duration: Duration,
-        trace: &TraceContext,
-        request_id: Option<&str>,
-    ) {
+    /// Logs what became of patches that went on after the answer, and counts it too where a push was lost.
+    fn log_finished(&self, outcome: &Outcome) {
+        let patched = outcome.report.patched_count();
+        self.metrics.patched_after_answer(u64::try_from(patched).unwrap_or(u64::MAX));
+        if outcome.kind == Kind::Unavailable {
+            self.metrics.lost_after_answer(outcome.provider.unwrap_or("unknown"));
+            tracing::warn!(
+                delivery.id = outcome.delivery,
+                detail = outcome.detail,
+                gitrepos.skipped = some(&outcome.report.skipped_summary()),
+                "a patch failed after the answer, and nobody will send it again"
+            );
+        }
+        tracing::info!(
+            delivery.id = outcome.delivery,
+            outcome = outcome.kind.name(),
+            patched,
+            skipped = outcome.report.skipped_count(),
+            "finished after the answer"
+        );
+    }
+
+    /// Logs and counts a delivery that is about to be answered.
+    pub(super) fn log(&self, outcome: &Outcome, arrival: &Arrival) {
+        let duration = arrival.started.elapsed();
         let patched = outcome.report.patched_count();
         let provider = outcome.provider.unwrap_or("unknown");
         let counted = u64::try_from(patched).unwrap_or(u64::MAX);
@@ -193,32 +229,47 @@ impl Service {
             detail = outcome.detail,
             delivery.received = outcome.waited_since.map(tracing::field::display),
             duration_ms = duration.as_secs_f64() * 1000.0,
-            trace.id = trace.id(),
-            aws.request_id = request_id,
+            trace.id = arrival.trace.id(),
+            aws.request_id = arrival.request_id,
             "delivery"
         );
     }
 }
 
 /// Reads a delivery whose body arrives by `deadline`.
-async fn read(
-    headers: HeaderMap,
-    body: Body,
-    limit: usize,
-    deadline: Instant,
-) -> Result<Delivery, Kind> {
-    let announced =
-        headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > limit) {
+async fn read(parts: Parts, body: Body, limit: usize, deadline: Instant) -> Result<Delivery, Kind> {
+    let length = parts.headers.get(header::CONTENT_LENGTH);
+    let announced: usize =
+        length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or_default();
+    if announced > limit {
         return Err(Kind::TooLarge);
     }
-    match timeout_at(deadline.into(), Limited::new(body, limit).collect()).await {
-        Ok(Ok(body)) => {
-            Delivery::new(headers, body.to_bytes()).map_err(|_| Kind::UnsupportedMediaType)
-        }
+    let whole = collect(Limited::new(body, limit), announced.min(FIRST_BUFFER));
+    match timeout_at(deadline.into(), whole).await {
+        Ok(Ok(body)) => Delivery::new(parts.headers, body)
+            .map(|delivery| delivery.attached_to(parts.extensions))
+            .map_err(|_| Kind::UnsupportedMediaType),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Kind::TooLarge),
+        Ok(Err(error)) if is_out_of_memory(&*error) => Err(Kind::Unavailable),
         Ok(Err(_)) | Err(_) => Err(Kind::Incomplete),
     }
+}
+
+/// Copies a body together: each of its chunks may be a few bytes of a whole read buffer, which it would hold on to.
+async fn collect(mut body: Limited<Body>, expected: usize) -> Result<Bytes, BoxError> {
+    let mut whole = BytesMut::with_capacity(expected);
+    while let Some(frame) = body.frame().await {
+        if let Ok(chunk) = frame?.into_data() {
+            whole.extend_from_slice(&chunk);
+        }
+    }
+    Ok(whole.freeze())
+}
+
+/// Whether a driver had no room for the body.
+fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
+    let is = |error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory;
+    error.downcast_ref().is_some_and(is) || error.source().is_some_and(is_out_of_memory)
 }
 
 /// What can be said of a delivery before anything is done.

@@ -23,26 +23,39 @@ use serde_json::{
     json,
     value::{RawValue, to_raw_value},
 };
+use tokio::time::timeout_at;
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
-    adapter::http::{Invocation, Service, router},
+    adapter::http::{Arrival, Invocation, Service, router},
     outcome::{Kind, Outcome},
+    trace::TraceContext,
 };
 
 /// What is left of an invocation's time when the answer is given, for the way back.
 const ANSWER_TIME: Duration = Duration::from_secs(1);
 
-/// Asks Lambda for events until the process ends.
+/// Asks Lambda for events until the process ends; `announced` is done within the first ones, since the process is
+/// frozen between them.
 ///
 /// # Errors
 /// The runtime's API cannot be reached.
-pub async fn serve(service: Service) -> Result<(), Error> {
+pub async fn serve(
+    service: Service,
+    announced: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error> {
     let router = router(service.clone());
+    let announced = announced.boxed().shared();
     let handle = |event: LambdaEvent<Box<RawValue>>| {
-        let (service, router) = (service.clone(), router.clone());
+        let (service, router, announced) = (service.clone(), router.clone(), announced.clone());
         // Boxed, or the compiler nests the types of all that it calls in one, deeper than it can look.
-        async move { handle(&service, router, event).await }.boxed_local()
+        async move {
+            let until = deadline(&event.context, service.deadline);
+            let handled = handle(&service, router, event);
+            let (answer, _) = tokio::join!(handled, timeout_at(until.into(), announced));
+            answer
+        }
+        .boxed_local()
     };
     Runtime::new(service_fn(handle)).run().await
 }
@@ -70,7 +83,7 @@ async fn handle(
     };
     match serde_json::from_str(payload.get()) {
         Ok(Shape { request_context: Some(_), .. }) => {
-            Ok(http(router, &payload, context, invocation).await)
+            Ok(http(service, router, &payload, context, invocation).await)
         }
         Ok(Shape { detail_type: Some(_), .. }) => {
             events::codecommit(service, &payload, &invocation).await
@@ -93,12 +106,13 @@ fn unknown() -> Diagnostic {
 
 /// Answers an HTTP event.
 async fn http(
+    service: &Service,
     router: Router,
     event: &RawValue,
     context: Context,
     invocation: Invocation,
 ) -> Box<RawValue> {
-    let request_id = invocation.request_id.clone();
+    let malformed = malformed_by(service, &invocation);
     let serve = service_fn(move |request: lambda_http::Request| {
         let request = to_axum(request, invocation.clone());
         let router = router.clone();
@@ -107,7 +121,7 @@ async fn http(
             Ok::<Response, Infallible>(response)
         }
     });
-    let Ok(request) = serde_json::from_str(event.get()) else { return malformed(&request_id) };
+    let Ok(request) = serde_json::from_str(event.get()) else { return malformed() };
     let event = LambdaEvent::new(with_repeated_headers(request), context);
     // Hostile hosts, query strings and base64 make lambda_http panic while it converts the request.
     let mut adapter = Adapter::from(serve);
@@ -116,7 +130,7 @@ async fn http(
             let Ok(response) = answer.await;
             raw(&response)
         }
-        Err(_) => malformed(&request_id),
+        Err(_) => malformed(),
     }
 }
 
@@ -151,25 +165,29 @@ fn with_repeated_headers(mut request: LambdaRequest) -> LambdaRequest {
     request
 }
 
-/// The answer to a request that is no HTTP, in the form that every kind of event takes.
-fn malformed(request_id: &str) -> Box<RawValue> {
-    let outcome = Outcome::new(Kind::Malformed);
-    let status = outcome.kind.status().as_u16();
-    tracing::info!(
-        provider = "unknown",
-        outcome = outcome.kind.name(),
-        status,
-        detail = "the event cannot be read as an HTTP request",
-        aws.request_id = request_id,
-        "delivery"
-    );
-    raw(&json!({
-        "statusCode": status,
-        "headers": {"content-type": "application/json"},
-        "multiValueHeaders": {"content-type": ["application/json"]},
-        "body": outcome.json().to_string(),
-        "isBase64Encoded": false,
-    }))
+/// Answers and logs a request that is no HTTP, in the form that every kind of event takes.
+fn malformed_by<'s>(
+    service: &'s Service,
+    invocation: &Invocation,
+) -> impl Fn() -> Box<RawValue> + use<'s> {
+    let arrival = Arrival {
+        started: Instant::now(),
+        deadline: invocation.deadline,
+        trace: TraceContext::default(),
+        request_id: Some(invocation.request_id.clone()),
+    };
+    move || {
+        let outcome =
+            Outcome::new(Kind::Malformed).because("the event cannot be read as an HTTP request");
+        service.log(&outcome, &arrival);
+        raw(&json!({
+            "statusCode": outcome.kind.status().as_u16(),
+            "headers": {"content-type": "application/json"},
+            "multiValueHeaders": {"content-type": ["application/json"]},
+            "body": outcome.json().to_string(),
+            "isBase64Encoded": false,
+        }))
+    }
 }
 
 fn raw(answer: &impl Serialize) -> Box<RawValue> {

@@ -10,7 +10,7 @@ use axum::{body::Body, response::Response};
 use http::StatusCode;
 use jiff::Timestamp;
 
-use super::http::{Service, respond_with};
+use super::http::{Arrival, Service, respond_with};
 use crate::{
     delivery::Delivery,
     outcome::{Kind, Outcome},
@@ -23,27 +23,22 @@ use crate::{
 pub(super) const HAND_OVER_TIME: Duration = Duration::from_secs(2);
 
 impl Service {
-    /// Receives by `deadline`, with time left to hand over what the cluster cannot take.
-    pub(super) async fn receive_or_queue(
-        &self,
-        delivery: Delivery,
-        deadline: Instant,
-        trace: TraceContext,
-        frozen_after: bool,
-    ) -> Outcome {
-        let left = deadline.saturating_duration_since(Instant::now());
+    /// Receives in time, with some left to hand over what the cluster cannot take.
+    pub(super) async fn receive_or_queue(&self, delivery: Delivery, arrival: &Arrival) -> Outcome {
+        let left = arrival.deadline.saturating_duration_since(Instant::now());
         let kept = self.retry.as_ref().map_or(Duration::ZERO, |_| HAND_OVER_TIME.min(left / 4));
-        let progress = Arc::new(Progress::new(deadline - kept));
-        let delivery = Arc::new(delivery);
-        let outcome = self
-            .receive(Arc::clone(&delivery), Arc::clone(&progress), trace.clone(), frozen_after)
-            .await;
-        match outcome.kind {
-            Kind::Unavailable => {
-                self.hand_over(outcome, &delivery, progress.received(), &trace, deadline).await
-            }
-            _ => outcome,
+        let mut progress = Progress::new(arrival.deadline - kept);
+        if arrival.request_id.is_some() {
+            progress = progress.ending_at_deadline();
         }
+        let (delivery, progress) = (Arc::new(delivery), Arc::new(progress));
+        let outcome =
+            self.receive(Arc::clone(&delivery), Arc::clone(&progress), &arrival.trace).await;
+        if outcome.kind != Kind::Unavailable {
+            return outcome;
+        }
+        let received = progress.received();
+        self.hand_over(outcome, &delivery, received, &arrival.trace, arrival.deadline).await
     }
 
     /// Hands an unavailable delivery to the retry queue, if there is one and it takes it.
@@ -68,21 +63,16 @@ impl Service {
     /// Takes a CloudEvent that holds a delivery. Whoever posts one could as well post the delivery.
     ///
     /// A broker takes any body for another event, so there is none where there is nothing left to do.
-    pub(super) async fn take_event(
-        &self,
-        event: &Delivery,
-        deadline: Instant,
-        request_id: Option<&str>,
-    ) -> Response {
-        let started = Instant::now();
+    pub(super) async fn take_event(&self, event: &Delivery, arrival: &Arrival) -> Response {
         let Ok(message) = Message::unpack(event.raw()) else {
             let outcome = Outcome::new(Kind::Malformed).because("a CloudEvent without a delivery");
-            let trace = TraceContext::from_headers(event.headers());
-            self.log(&outcome, started.elapsed(), &trace, request_id);
+            self.log(&outcome, arrival);
             return respond_with(&outcome);
         };
         // The event is nobody's word: what it says of its time proves nothing.
-        let outcome = self.receive_again(message, Timestamp::now(), deadline, request_id).await;
+        let request_id = arrival.request_id.clone();
+        let outcome =
+            self.receive_again(message, Timestamp::now(), arrival.deadline, request_id).await;
         if outcome.kind == Kind::Unavailable {
             return respond_with(&outcome);
         }
@@ -99,16 +89,16 @@ impl Service {
         message: Message,
         judged_at: Timestamp,
         deadline: Instant,
-        request_id: Option<&str>,
+        request_id: Option<String>,
     ) -> Outcome {
-        let started = Instant::now();
         let Message { delivery, received } = message;
         let trace = TraceContext::from_headers(delivery.headers());
-        let progress = Arc::new(Progress::redelivery(deadline, received, judged_at));
+        let arrival = Arrival { started: Instant::now(), deadline, trace, request_id };
         // What is not done in time is stopped: it comes again.
-        let outcome = self.receive(Arc::new(delivery), progress, trace.clone(), true).await;
+        let progress = Progress::redelivery(deadline, received, judged_at).ending_at_deadline();
+        let outcome = self.receive(Arc::new(delivery), Arc::new(progress), &arrival.trace).await;
         let outcome = Outcome { waited_since: Some(received), ..outcome };
-        self.log(&outcome, started.elapsed(), &trace, request_id);
+        self.log(&outcome, &arrival);
         outcome
     }
 }

@@ -7,24 +7,28 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, future::join_all, stream};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    ApiError, CONCURRENT_REQUESTS, Cluster, gitrepos_path,
-    scan::{Include, Row},
+    ApiError, CONCURRENT_REQUESTS, Cluster, READ_AGAIN_TIME, gitrepos_path, lean,
+    places::{Place, Places},
+    scan::Include,
 };
-use crate::{event::Repository, gitrepo::GitRepo, repo_url::RepoUrl, single_flight::SingleFlight};
+use crate::{event::Repository, gitrepo::GitRepo, single_flight::SingleFlight};
 
-/// From how many names on a second scan, for their namespaces, takes less time than a LIST for each name: with 5,000
-/// GitRepos it turns between 128 and 256, with 1,000 later (`tests/suite/second_scan.rs` measures it).
-const NAMES_WORTH_A_SCAN: usize = 192;
+/// From how many GitRepos on, which the LISTs by name would read, a second scan for their namespaces takes less time:
+/// with 5,000 GitRepos it turns between 128 and 256, with 1,000 later (`tests/suite/second_scan.rs` measures it).
+const LISTED_WORTH_A_SCAN: usize = 192;
 
 /// How old a scan may be that confirms what the index does not hold: what has followed for a second is in it, even
 /// where the API server's own cache lags.
 const CONFIRMATION_TTL: Duration = Duration::from_millis(900);
+
+/// How long it is remembered that a scan failed: anybody may ask for one.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// Whether the global secret verifies the delivery that a look-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,8 +46,20 @@ pub struct Found {
     pub gitrepos: Vec<GitRepo>,
     /// Why there may be more.
     pub incomplete: Option<ApiError>,
-    /// Whether they were read for an earlier delivery.
-    pub cached: bool,
+    /// Where they come from.
+    pub source: Source,
+}
+
+/// Where GitRepos come from, and so how old they may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// The API server, a moment ago.
+    #[default]
+    Server,
+    /// The index: it may miss what has changed behind a connection that died unheard.
+    Index,
+    /// What was read for an earlier delivery.
+    Earlier,
 }
 
 /// Looks GitRepos up.
@@ -55,29 +71,15 @@ pub struct Lookup {
     hasher: RandomState,
     #[cfg(feature = "knative")]
     index: Option<Arc<super::index::Index>>,
-    snapshot: SingleFlight<Result<Arc<Snapshot>, ApiError>>,
+    snapshot: Arc<SingleFlight<Result<Arc<Snapshot>, ApiError>>>,
 }
 
-/// All GitRepos as they were: the hash of their repository and where to find them.
+/// All GitRepos as they were.
 #[derive(Debug)]
 struct Snapshot {
-    rows: Vec<(u64, Place)>,
-    /// The GitRepos of the repositories that were asked for, by that hash.
-    read: Mutex<HashMap<u64, Found>>,
-}
-
-/// Where a GitRepo is; a scan of all namespaces shows only the name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    namespace: Option<String>,
-    name: String,
-}
-
-/// The rows of one repository, of a scan that is under way.
-#[derive(Clone)]
-struct Matching {
-    repository: Repository,
-    places: BTreeSet<Place>,
+    places: Places,
+    /// The GitRepos behind the hashes that were asked for, and when they were read.
+    read: Mutex<HashMap<u64, (Instant, Found)>>,
 }
 
 impl Lookup {
@@ -90,7 +92,7 @@ impl Lookup {
             hasher: RandomState::new(),
             #[cfg(feature = "knative")]
             index: None,
-            snapshot: SingleFlight::default(),
+            snapshot: Arc::default(),
         }
     }
 
@@ -116,46 +118,43 @@ impl Lookup {
         if repository.is_nowhere() {
             return Ok(Found::default());
         }
-        let indexed = self.indexed(repository);
-        let mut found = match (indexed, trust) {
+        let found = match (self.indexed(repository), trust) {
             (Some(gitrepos), _) if gitrepos.iter().any(wanted) => {
-                Found { gitrepos, ..Found::default() }
+                Found { gitrepos, source: Source::Index, ..Found::default() }
             }
-            (Some(_), Trust::Verified(until)) => {
-                let confirm = || self.find_shared(repository, CONFIRMATION_TTL);
-                self.cluster.retrying(until, confirm).await?
-            }
+            (Some(_), _) => return self.confirm(repository, trust).await,
             (None, Trust::Verified(until)) => {
                 self.cluster.retrying(until, || self.find_now(repository)).await?
             }
-            (_, Trust::Unverified) => {
-                let found = self.find_shared(repository, self.cache_ttl).await?;
-                Found { cached: true, ..found }
-            }
+            (None, Trust::Unverified) => self.find_earlier(repository).await?,
         };
-        found
-            .gitrepos
-            .retain(|gitrepo| gitrepo.spec.repo_url().is_some_and(|url| repository.is(&url)));
-        if matches!(repository, Repository::Hostless { .. }) && !on_one_host(&found.gitrepos) {
-            tracing::warn!(
-                "the payload names no host and GitRepos on several hosts match it, so none is patched: \
-                 update Bitbucket Server, or set its base URL"
-            );
-            found.gitrepos.clear();
-        }
-        Ok(found)
+        Ok(only_of(repository, found))
+    }
+
+    /// Finds them without the index, which does not hold what is looked for.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn confirm(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
+        let found = match trust {
+            Trust::Verified(until) => {
+                let confirm = || self.find_shared(repository, CONFIRMATION_TTL, Duration::ZERO);
+                self.cluster.retrying(until, confirm).await?
+            }
+            Trust::Unverified => self.find_earlier(repository).await?,
+        };
+        Ok(only_of(repository, found))
     }
 
     async fn find_now(&self, repository: &Repository) -> Result<Found, ApiError> {
-        let start = Matching { repository: repository.clone(), places: BTreeSet::new() };
-        let matching = self.scan(Include::Nothing, &start, Matching::add).await?;
-        let mut places: BTreeSet<_> =
-            matching.into_iter().flat_map(|matching| matching.places).collect();
-        if self.namespaces.is_empty() && places.len() >= NAMES_WORTH_A_SCAN {
-            let placed = self.scan(Include::Metadata, &start, Matching::add).await?;
-            places = placed.into_iter().flat_map(|matching| matching.places).collect();
-        }
-        Ok(self.read(places).await)
+        let keys = repository.keys(&self.hasher).into_iter().collect();
+        let places = self.scan(Include::Nothing, Some(&keys)).await?;
+        Ok(self.read(&keys, &places).await)
+    }
+
+    async fn find_earlier(&self, repository: &Repository) -> Result<Found, ApiError> {
+        let found = self.find_shared(repository, self.cache_ttl, FAILURE_TTL).await?;
+        Ok(Found { source: Source::Earlier, ..found })
     }
 
     /// What the index holds of a repository; `None` where there is no index to rely on.
@@ -170,71 +169,80 @@ impl Lookup {
         None
     }
 
-    /// Finds them in a scan that others share, at most `ttl` old.
-    async fn find_shared(&self, repository: &Repository, ttl: Duration) -> Result<Found, ApiError> {
-        let reuse = |snapshot: &Result<_, ApiError>, age| snapshot.is_ok() && age < ttl;
-        let snapshot =
-            self.snapshot.get(reuse, async { self.snapshot().await.map(Arc::new) }).await?;
-        let mut found = Found::default();
+    /// Finds them in a scan that others share, at most `ttl` old, or `failure_ttl` where it failed.
+    async fn find_shared(
+        &self,
+        repository: &Repository,
+        ttl: Duration,
+        failure_ttl: Duration,
+    ) -> Result<Found, ApiError> {
+        let reuse = |snapshot: &Result<_, _>, age| match snapshot {
+            Ok(_) => age < ttl,
+            Err(_) => age < failure_ttl,
+        };
+        let snapshot = self.snapshot.get(reuse, self.take_snapshot(ttl)).await?;
         let keys: BTreeSet<_> = repository.keys(&self.hasher).into_iter().collect();
-        for key in keys {
-            let read = self.read_once(&snapshot, key).await;
+        let mut found = Found::default();
+        for key in keys.into_iter().filter(|key| snapshot.places.hold(*key)) {
+            let read = self.read_once(&snapshot, key, failure_ttl).await;
             found.gitrepos.extend(read.gitrepos);
             found.incomplete = found.incomplete.or(read.incomplete);
         }
         Ok(found)
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, ApiError> {
-        let scans = self.scan(Include::Nothing, &Vec::new(), Vec::push).await?;
-        let rows = scans.into_iter().flatten().filter_map(|row: Row| {
-            let key = RepoUrl::parse(&row.repo)?.key(&self.hasher);
-            Some((key, Place { namespace: row.namespace, name: row.name }))
-        });
-        Ok(Snapshot { rows: rows.collect(), read: Mutex::default() })
-    }
-
     /// Reads the GitRepos behind a hash; at most one at a time, so that a flood reads them once.
-    async fn read_once(&self, snapshot: &Snapshot, key: u64) -> Found {
-        let places: BTreeSet<_> = snapshot
-            .rows
-            .iter()
-            .filter(|(row, _)| *row == key)
-            .map(|(_, place)| place.clone())
-            .collect();
-        if places.is_empty() {
-            return Found::default();
-        }
+    async fn read_once(&self, snapshot: &Snapshot, key: u64, failure_ttl: Duration) -> Found {
         let mut read = snapshot.read.lock().await;
-        if let Some(found) = read.get(&key) {
+        let usable =
+            |at: &Instant, found: &Found| found.incomplete.is_none() || at.elapsed() < failure_ttl;
+        if let Some((_, found)) = read.get(&key).filter(|(at, found)| usable(at, found)) {
             return found.clone();
         }
-        let found = self.read(places).await;
-        if found.incomplete.is_none() {
-            read.insert(key, found.clone());
-        }
+        let found = self.read(&BTreeSet::from([key]), &snapshot.places).await;
+        read.insert(key, (Instant::now(), found.clone()));
         found
     }
 
-    /// Scans all namespaces at once, or each of the configured ones.
-    async fn scan<T: Clone + Send + 'static>(
-        &self,
-        include: Include,
-        start: &T,
-        fold: fn(&mut T, Row),
-    ) -> Result<Vec<T>, ApiError> {
-        if self.namespaces.is_empty() {
-            return Ok(vec![self.cluster.scan(None, include, start.clone(), fold).await?]);
-        }
-        let scans = self
-            .namespaces
-            .iter()
-            .map(|namespace| self.cluster.scan(Some(namespace), include, start.clone(), fold));
-        join_all(scans).await.into_iter().collect()
+    /// Scans everything, and forgets it when nobody may use it any more.
+    async fn take_snapshot(&self, ttl: Duration) -> Result<Arc<Snapshot>, ApiError> {
+        let places = self.scan(Include::Nothing, None).await?;
+        let (snapshot, kept) = (Arc::clone(&self.snapshot), ttl.max(CONFIRMATION_TTL));
+        tokio::spawn(async move {
+            sleep(kept).await;
+            snapshot.forget(kept).await;
+        });
+        Ok(Arc::new(Snapshot { places, read: Mutex::default() }))
     }
 
-    async fn read(&self, places: BTreeSet<Place>) -> Found {
-        let reads: Vec<_> = places.iter().map(|place| self.cluster.read_place(place)).collect();
+    /// Scans all namespaces at once, or each of the configured ones.
+    async fn scan(
+        &self,
+        include: Include,
+        wanted: Option<&BTreeSet<u64>>,
+    ) -> Result<Places, ApiError> {
+        let nothing = Places::of(&self.hasher, wanted.cloned());
+        let scan = |namespace| self.cluster.scan(namespace, include, nothing.clone(), Places::add);
+        let parts = if self.namespaces.is_empty() {
+            vec![scan(None).await?]
+        } else {
+            let scans: Vec<_> =
+                self.namespaces.iter().map(|namespace| scan(Some(namespace))).collect();
+            stream::iter(scans).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await?
+        };
+        Ok(Places::merged(parts).unwrap_or(nothing))
+    }
+
+    /// Reads the GitRepos behind `keys`.
+    async fn read(&self, keys: &BTreeSet<u64>, places: &Places) -> Found {
+        let mut chosen = places.behind(keys);
+        if self.namespaces.is_empty() && places.named_like(&chosen) >= LISTED_WORTH_A_SCAN {
+            match self.scan(Include::Metadata, Some(keys)).await {
+                Ok(placed) => chosen = placed.behind(keys),
+                Err(error) => return Found { incomplete: Some(error), ..Found::default() },
+            }
+        }
+        let reads: Vec<_> = chosen.iter().map(|place| self.cluster.read_place(place)).collect();
         let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_REQUESTS);
         let mut found = Found::default();
         while let Some(read) = reads.next().await {
@@ -247,18 +255,13 @@ impl Lookup {
     }
 }
 
-impl Matching {
-    fn add(&mut self, row: Row) {
-        if RepoUrl::parse(&row.repo).is_some_and(|url| self.repository.is(&url)) {
-            self.places.insert(Place { namespace: row.namespace, name: row.name });
-        }
-    }
-}
-
 impl Cluster {
     async fn read_place(&self, place: &Place) -> Result<Vec<GitRepo>, ApiError> {
-        let Some(namespace) = &place.namespace else { return self.named(&place.name).await };
-        Ok(self.gitrepo(namespace, &place.name).await?.into_iter().collect())
+        let Some(namespace) = &place.namespace else {
+            let until = Instant::now() + READ_AGAIN_TIME;
+            return self.retrying(until, || self.named(&place.name)).await;
+        };
+        Ok(self.gitrepo_now(namespace, &place.name).await?.into_iter().collect())
     }
 
     /// Reads the GitRepos of this name in all namespaces; one that is unreadable is left out and logged.
@@ -274,7 +277,7 @@ impl Cluster {
         );
         let list: List = self.object(&path).await?;
         let gitrepo = |item: &RawValue| match serde_json::from_str(item.get()) {
-            Ok(gitrepo) => Some(gitrepo),
+            Ok(gitrepo) => Some(lean(gitrepo)),
             Err(error) => {
                 tracing::warn!(gitrepo.name = name, "{}", super::unreadable(&error));
                 None
@@ -282,6 +285,22 @@ impl Cluster {
         };
         Ok(list.items.iter().filter_map(|item| gitrepo(item)).collect())
     }
+}
+
+/// Leaves out what a hash or a name brought in.
+fn only_of(repository: &Repository, mut found: Found) -> Found {
+    let is_of = |gitrepo: &GitRepo| gitrepo.spec.repo_url().is_some_and(|url| repository.is(&url));
+    found.gitrepos.retain(is_of);
+    let is_hostless = matches!(repository, Repository::Hostless { .. });
+    // Those that could not be read may be on another host.
+    if is_hostless && (found.incomplete.is_some() || !on_one_host(&found.gitrepos)) {
+        tracing::warn!(
+            "the payload names no host, and it is not certain that all GitRepos that match it are on one, so none is \
+             patched: update Bitbucket Server, or set its base URL"
+        );
+        found.gitrepos.clear();
+    }
+    found
 }
 
 fn on_one_host(gitrepos: &[GitRepo]) -> bool {

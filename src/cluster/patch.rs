@@ -9,10 +9,10 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ApiError, Cluster, gitrepo_path, request};
+use super::{ApiError, Cluster, by, gitrepo_path, request};
 use crate::{event::CommitId, gitrepo::GitRepo, verdict::Authorization};
 
-/// How long the polling interval is tried: the commit is what matters.
+/// For how long the polling interval is tried again: the commit is what matters.
 const INTERVAL_TIME_LIMIT: Duration = Duration::from_millis(500);
 
 /// What became of a GitRepo.
@@ -24,6 +24,15 @@ pub enum Patched {
     Unchanged,
     /// It was deleted meanwhile.
     Gone,
+}
+
+/// How long patching a GitRepo may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Until when what failed is tried again.
+    pub retry_until: Instant,
+    /// When the last attempt is cut off. Taking the polling interval back comes after it.
+    pub end: Instant,
 }
 
 /// How GitRepos are patched.
@@ -39,18 +48,19 @@ impl Patcher {
         Self { cluster, polling_interval }
     }
 
-    /// Announces `commit`, of which we heard when `received`, to a GitRepo that `_authorization` was given for; tries
-    /// again until `until`, and counts in `trouble` while it has to.
+    /// Announces `commit`, of which we heard when `received`, to a GitRepo that `_authorization` was given for, within
+    /// `limits`; counts in `trouble` while an attempt has failed.
     ///
     /// # Errors
-    /// The [`ApiError`] for which the commit could not be written; the polling interval is then as it was.
+    /// The [`ApiError`] for which the commit could not be written. A polling interval that was set for it is then taken
+    /// back, as far as the API server can be had.
     pub async fn patch(
         &self,
         gitrepo: &GitRepo,
         commit: &CommitId,
         received: Timestamp,
         _authorization: &Authorization,
-        until: Instant,
+        limits: Limits,
         trouble: &AtomicUsize,
     ) -> Result<Patched, ApiError> {
         let (Some(namespace), Some(name)) = (&gitrepo.metadata.namespace, &gitrepo.metadata.name)
@@ -59,7 +69,8 @@ impl Patcher {
         };
         if announces(gitrepo, commit) {
             // What was looked up may be a moment old, and the commit one that was pushed back to.
-            match self.cluster.retrying(until, || self.cluster.gitrepo(namespace, name)).await? {
+            let read = || self.cluster.gitrepo(namespace, name);
+            match self.cluster.retrying(limits.retry_until, read).await? {
                 None => return Ok(Patched::Gone),
                 Some(now) if announces(&now, commit) => return Ok(Patched::Unchanged),
                 Some(_) => {}
@@ -68,32 +79,43 @@ impl Patcher {
         let path = gitrepo_path(namespace, name);
         let interval = match &self.polling_interval {
             Some(interval) if gitrepo.spec.polling_interval.is_none() => {
-                self.set_interval(&path, interval, until).await.then_some(interval)
+                self.set_interval(&path, interval, limits).await.then_some(interval)
             }
             _ => None,
         };
+        match self.announce_within(limits, &path, commit, received, trouble).await {
+            Ok(()) => Ok(Patched::Patched),
+            Err(ApiError::NotFound) => Ok(Patched::Gone),
+            Err(error) => {
+                if let Some(interval) = interval {
+                    self.take_interval_back(&path, interval, limits.end).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn announce_within(
+        &self,
+        limits: Limits,
+        path: &str,
+        commit: &CommitId,
+        received: Timestamp,
+        trouble: &AtomicUsize,
+    ) -> Result<(), ApiError> {
         let troubled = AtomicBool::new(false);
         let announce = || async {
-            let outcome = self.announce(&path, commit, received).await;
+            let outcome = self.announce(path, commit, received).await;
             if outcome.is_err() && !troubled.swap(true, Ordering::Relaxed) {
                 trouble.fetch_add(1, Ordering::Relaxed);
             }
             outcome
         };
-        let announced = self.cluster.retrying(until, announce).await;
-        if troubled.into_inner() && announced.is_ok() {
+        let announced = by(limits.end, self.cluster.retrying(limits.retry_until, announce)).await;
+        if announced.is_ok() && troubled.into_inner() {
             trouble.fetch_sub(1, Ordering::Relaxed);
         }
-        match announced {
-            Ok(()) => Ok(Patched::Patched),
-            Err(ApiError::NotFound) => Ok(Patched::Gone),
-            Err(error) => {
-                if let Some(interval) = interval {
-                    self.take_interval_back(&path, interval).await;
-                }
-                Err(error)
-            }
-        }
+        announced
     }
 
     async fn announce(
@@ -108,35 +130,46 @@ impl Patcher {
         self.send(&format!("{path}/status"), "application/merge-patch+json", &status).await
     }
 
-    /// Sets the interval where there is none; tells whether it is ours now.
-    async fn set_interval(&self, path: &str, interval: &str, until: Instant) -> bool {
+    /// Sets the interval where there is none; tells whether it may be ours now.
+    async fn set_interval(&self, path: &str, interval: &str, limits: Limits) -> bool {
         let patch = json!([
             { "op": "test", "path": "/spec/pollingInterval", "value": null },
             { "op": "add", "path": "/spec/pollingInterval", "value": interval },
         ]);
-        let until = until.min(Instant::now() + INTERVAL_TIME_LIMIT);
-        let set = self.cluster.retrying(until, || self.json_patch(path, &patch)).await;
-        match set {
+        let until = limits.retry_until.min(Instant::now() + INTERVAL_TIME_LIMIT);
+        // An attempt that got no answer may have set it all the same: then it is we whom the next one finds faster.
+        let unanswered = AtomicBool::new(false);
+        let attempt = || async {
+            let outcome = self.json_patch(path, &patch).await;
+            let is_open = outcome.as_ref().is_err_and(ApiError::may_have_been_done);
+            unanswered.fetch_or(is_open, Ordering::Relaxed);
+            outcome
+        };
+        match by(limits.end, self.cluster.retrying(until, attempt)).await {
             Ok(()) => true,
-            // Somebody was faster, or it is gone, which the next patch will find.
-            Err(ApiError::Unprocessable | ApiError::NotFound) => false,
+            // Somebody was faster.
+            Err(ApiError::Unprocessable) => unanswered.into_inner(),
+            // The next patch will find the same.
+            Err(ApiError::NotFound) => false,
             Err(error) => {
                 tracing::warn!(gitrepo.path = path, %error, "could not set the polling interval");
-                // Without an answer it may have been set all the same.
-                matches!(error, ApiError::TimedOut(_) | ApiError::Unreachable(_))
+                unanswered.into_inner() || error.may_have_been_done()
             }
         }
     }
 
-    async fn take_interval_back(&self, path: &str, interval: &str) {
+    async fn take_interval_back(&self, path: &str, interval: &str, end: Instant) {
         let patch = json!([
             { "op": "test", "path": "/spec/pollingInterval", "value": interval },
             { "op": "remove", "path": "/spec/pollingInterval" },
         ]);
-        let until = Instant::now() + INTERVAL_TIME_LIMIT;
+        let until = end.max(Instant::now() + INTERVAL_TIME_LIMIT);
         let back = self.cluster.retrying(until, || self.json_patch(path, &patch)).await;
-        if let Err(error) = back {
-            tracing::warn!(gitrepo.path = path, %error, "could not take the polling interval back");
+        match back {
+            Ok(()) | Err(ApiError::Unprocessable | ApiError::NotFound) => {}
+            Err(error) => {
+                tracing::warn!(gitrepo.path = path, %error, "could not take the polling interval back");
+            }
         }
     }
 

@@ -99,8 +99,13 @@ impl Cluster {
     ) -> Result<Page<T>, ApiError> {
         let seed = TableSeed { namespace: namespace.map(str::to_owned), rows, fold };
         within(LIST_TIME_LIMIT, async {
-            let body = self.send(request(Method::GET, path, TABLE, Vec::new())).await?.into_body();
-            parse(body, seed).await
+            let ask = || request(Method::GET, path, TABLE, Vec::new());
+            // A connection that broke while it was idle is tried once more.
+            let answer = match self.send(ask()).await {
+                Err(ApiError::Unreachable(_)) => self.send(ask()).await?,
+                answer => answer?,
+            };
+            parse(answer.into_body(), seed).await
         })
         .await
     }

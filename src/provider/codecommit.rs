@@ -3,6 +3,7 @@
 //! Its events are no HTTP requests and nothing in them is signed: they count only as the outer event of a Lambda
 //! invocation, which IAM allows or not. Therefore it is in no table of headers, and no key of a secret is its own.
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::Malformed;
@@ -14,9 +15,21 @@ use crate::{
 /// Its name in answers, logs and metrics.
 pub const NAME: &str = "codecommit";
 
+/// What EventBridge hands over.
+#[derive(Debug)]
+pub struct StateChange {
+    /// The event's id, the same each time it is delivered.
+    pub id: String,
+    /// When it happened, whenever it is delivered.
+    pub time: Timestamp,
+    /// What happened.
+    pub event: Event,
+}
+
 #[derive(Deserialize)]
 struct Payload {
     id: Option<String>,
+    time: Option<String>,
     source: Option<String>,
     #[serde(rename = "detail-type")]
     detail_type: Option<String>,
@@ -36,20 +49,26 @@ struct Detail {
     commit_id: Option<String>,
 }
 
-/// Reads an EventBridge event, and its id, which is the same each time it is delivered.
+/// Reads an EventBridge event; one of another source, such as a schedule, is ignored.
 ///
 /// # Errors
-/// [`Malformed`] where it is none of CodeCommit's.
-pub fn parse(json: &[u8]) -> Result<(String, Event), Malformed> {
+/// [`Malformed`] where it is not what EventBridge and CodeCommit promise.
+pub fn parse(json: &[u8]) -> Result<StateChange, Malformed> {
     let payload: Payload = payload::object(json)?;
-    if payload.source.as_deref() != Some("aws.codecommit") {
-        return Err(missing("source"));
-    }
-    let event = event(&payload)?;
-    Ok((payload.id.ok_or_else(|| missing("id"))?, event))
+    let time = payload.time.as_deref().and_then(|time| time.parse().ok());
+    Ok(StateChange {
+        event: event(&payload)?,
+        time: time.ok_or_else(|| missing("time"))?,
+        id: payload.id.ok_or_else(|| missing("id"))?,
+    })
 }
 
 fn event(payload: &Payload) -> Result<Event, Malformed> {
+    match payload.source.as_deref() {
+        Some("aws.codecommit") => {}
+        Some(_) => return Ok(Event::Ignored("not CodeCommit")),
+        None => return Err(missing("source")),
+    }
     if payload.detail_type.as_deref() != Some("CodeCommit Repository State Change") {
         return Ok(Event::Ignored("not a push"));
     }
@@ -88,7 +107,7 @@ mod tests {
     };
 
     fn said(event: &Value) -> String {
-        in_words(&parse(event.to_string().as_bytes()).map(|(_, event)| event))
+        in_words(&parse(event.to_string().as_bytes()).map(|change| change.event))
     }
 
     const STATE_CHANGE: &str = "CodeCommit Repository State Change";
@@ -96,6 +115,7 @@ mod tests {
     fn change(kind: &str, region: &str, commit: Option<&str>) -> Value {
         json!({
             "id": "0c3a1f2b-1111-4222-8333-444455556666",
+            "time": "2026-11-23T21:00:00Z",
             "source": "aws.codecommit",
             "detail-type": STATE_CHANGE,
             "region": region,
@@ -131,9 +151,12 @@ mod tests {
     #[test]
     fn every_other_event_is_ignored() {
         let merge = change("unreferencedMergeCommitCreated", "eu-central-1", Some(COMMIT));
-        let comment = json!({ "id": "x", "source": "aws.codecommit", "detail-type": "CodeCommit Comment on Commit" });
-        for event in [merge, comment] {
+        let other = |source: &str, kind: &str| json!({ "id": "x", "time": "2026-11-23T21:00:00Z", "source": source, "detail-type": kind });
+        for event in [merge, other("aws.codecommit", "CodeCommit Comment on Commit")] {
             assert_eq!(said(&event), "ignored, not a push");
+        }
+        for event in [other("aws.events", "Scheduled Event"), other("aws.ec2", STATE_CHANGE)] {
+            assert_eq!(said(&event), "ignored, not CodeCommit");
         }
     }
 
@@ -143,7 +166,6 @@ mod tests {
             json!([]),
             json!({}),
             json!({ "Records": [] }),
-            json!({ "source": "aws.ec2", "detail-type": STATE_CHANGE, "detail": {} }),
             json!({ "source": "aws.codecommit", "detail-type": STATE_CHANGE, "detail": [] }),
             json!({ "source": "aws.codecommit", "detail-type": STATE_CHANGE }),
             change("referenceUpdated", "eu-central-1", None),
@@ -157,7 +179,9 @@ mod tests {
     #[test]
     fn a_push_names_the_repository_by_all_its_urls() {
         let event = change("referenceDeleted", "eu-central-1", None).to_string();
-        let Ok((_, Event::Push(push))) = parse(event.as_bytes()) else { panic!("is a push") };
+        let Ok(StateChange { event: Event::Push(push), .. }) = parse(event.as_bytes()) else {
+            panic!("is a push")
+        };
         for text in [
             "https://git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop",
             "ssh://APKAEXAMPLE@git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop",
@@ -171,11 +195,13 @@ mod tests {
     }
 
     #[test]
-    fn the_id_of_the_event_is_that_of_the_delivery() {
+    fn the_id_and_the_time_of_the_event_are_those_of_the_delivery() {
         let event = change("referenceUpdated", "eu-central-1", Some(COMMIT)).to_string();
-        let (id, _) = parse(event.as_bytes()).expect("is an event");
+        let StateChange { id, time, .. } = parse(event.as_bytes()).expect("is an event");
         assert_eq!(id, "0c3a1f2b-1111-4222-8333-444455556666");
-        let nameless = event.replace("\"id\"", "\"di\"");
-        assert!(parse(nameless.as_bytes()).is_err());
+        assert_eq!(time.to_string(), "2026-11-23T21:00:00Z");
+        for (field, instead) in [("\"id\"", "\"di\""), ("\"time\"", "\"emit\"")] {
+            assert!(parse(event.replace(field, instead).as_bytes()).is_err(), "{field}");
+        }
     }
 }

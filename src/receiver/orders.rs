@@ -1,16 +1,16 @@
 //! What is to be patched: read again where the look-up is old, then patched, all at once and each for itself.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{Progress, Receiver};
 use crate::{
-    cluster::{ApiError, CONCURRENT_REQUESTS, patch::Patched},
+    cluster::{
+        ApiError, CONCURRENT_REQUESTS,
+        patch::{Limits, Patched},
+    },
     event::{CommitId, Push},
     gitrepo::{Follows, GitRepo},
     outcome::{Reason, Report},
@@ -19,6 +19,12 @@ use crate::{
 
 /// How long the patch of one GitRepo may be tried again, even if its turn came just before the deadline.
 const LEAST_PATCH_TIME: Duration = Duration::from_secs(2);
+
+/// How long the last attempt may take after that.
+const LAST_ATTEMPT_TIME: Duration = Duration::from_secs(2);
+
+/// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
+const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
 
 /// A GitRepo that is to be patched.
 pub(super) struct Order {
@@ -60,7 +66,9 @@ impl Receiver {
                 continue;
             }
             match now.spec.follows(push) {
-                Follows::Commit(_) if announced_after(&now, progress.received) => {
+                Follows::Commit(_)
+                    if progress.redelivered && announced_after(&now, progress.received) =>
+                {
                     report.skipped(&now, Reason::Superseded, shown);
                 }
                 Follows::Commit(commit) => fresh.push(Order { gitrepo: now, commit, ..order }),
@@ -77,8 +85,8 @@ impl Receiver {
         report: &mut Report,
         progress: &Progress,
     ) -> Option<ApiError> {
-        if !orders.is_empty() {
-            progress.patching.store(true, Ordering::Relaxed);
+        if !orders.is_empty() && !progress.begin_patching() {
+            return Some(ApiError::TooLate);
         }
         let patches: Vec<_> =
             orders.into_iter().map(|order| self.carry_out(order, progress)).collect();
@@ -102,7 +110,7 @@ impl Receiver {
     async fn read_again(&self, order: Order) -> (Order, Result<Option<GitRepo>, ApiError>) {
         let metadata = &order.gitrepo.metadata;
         let now = match (&metadata.namespace, &metadata.name) {
-            (Some(namespace), Some(name)) => self.cluster.gitrepo(namespace, name).await,
+            (Some(namespace), Some(name)) => self.cluster.gitrepo_now(namespace, name).await,
             _ => Ok(None),
         };
         (order, now)
@@ -113,12 +121,26 @@ impl Receiver {
         order: Order,
         progress: &Progress,
     ) -> (Order, Result<Patched, ApiError>) {
-        let until = progress.deadline.max(Instant::now() + LEAST_PATCH_TIME);
+        let limits = progress.patch_limits();
+        if limits.end <= Instant::now() {
+            return (order, Err(ApiError::TooLate));
+        }
         let Order { gitrepo, commit, authorization } = &order;
         let (received, trouble) = (progress.received, &progress.troubled);
         let patched =
-            self.patcher.patch(gitrepo, commit, received, authorization, until, trouble).await;
+            self.patcher.patch(gitrepo, commit, received, authorization, limits, trouble).await;
         (order, patched)
+    }
+}
+
+impl Progress {
+    fn patch_limits(&self) -> Limits {
+        if self.ends_at_deadline {
+            let end = self.deadline - TAKE_BACK_TIME;
+            return Limits { retry_until: end, end };
+        }
+        let retry_until = self.deadline.max(Instant::now() + LEAST_PATCH_TIME);
+        Limits { retry_until, end: retry_until + LAST_ATTEMPT_TIME }
     }
 }
 

@@ -1,18 +1,13 @@
 //! Reads webhook secrets in the cluster; `secrets_manager` reads them in AWS.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, time::Instant};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Keys, ReadError, Secret};
-use crate::cluster::{ApiError, Cluster, secret_path};
-
-/// How long a read is tried again while the API server is busy.
-const READ_TIME_LIMIT: Duration = Duration::from_secs(1);
+use crate::cluster::{ApiError, Cluster, READ_AGAIN_TIME, secret_path};
 
 /// Reads a [Kubernetes secret](https://kubernetes.io/docs/concepts/configuration/secret/).
 pub(super) async fn read(
@@ -24,12 +19,15 @@ pub(super) async fn read(
     struct KubernetesSecret {
         data: Option<BTreeMap<String, String>>,
     }
+    if !is_object_name(name) {
+        return Err(ReadError::Missing);
+    }
     let path = secret_path(namespace, name);
-    let until = Instant::now() + READ_TIME_LIMIT;
+    let until = Instant::now() + READ_AGAIN_TIME;
     let read = || cluster.object::<KubernetesSecret>(&path);
     let secret = cluster.retrying(until, read).await.map_err(|error| match error {
         ApiError::NotFound => ReadError::Missing,
-        ApiError::Forbidden(_) => ReadError::Forbidden,
+        ApiError::Forbidden(StatusCode::FORBIDDEN) => ReadError::Forbidden,
         error => ReadError::Unreachable(error.into()),
     })?;
     let decoded = secret.data.unwrap_or_default().into_iter().map(|(key, value)| {
@@ -39,4 +37,11 @@ pub(super) async fn read(
             .map_err(|_| ReadError::Unusable("a value is not base64".to_owned()))
     });
     Ok(Secret { current: decoded.collect::<Result<Keys, _>>()?, previous: None })
+}
+
+/// Whether an object may have this name. The API server answers 400 for some others, and a GitRepo may name any secret.
+fn is_object_name(name: &str) -> bool {
+    let part =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    name.len() <= 253 && name.bytes().all(part) && !name.split('.').any(str::is_empty)
 }

@@ -84,16 +84,17 @@ impl SecretsManager {
 }
 
 fn read_error(error: &SdkError<GetSecretValueError>) -> ReadError {
-    let message = || error.message().unwrap_or("refused by Secrets Manager").to_owned();
     let status = error.raw_response().map(|response| response.status().as_u16());
     match error.code() {
-        Some("ResourceNotFoundException") => ReadError::Missing,
+        // The last three: marked for deletion, or an id that no secret can have.
+        Some(
+            "ResourceNotFoundException"
+            | "InvalidRequestException"
+            | "InvalidParameterException"
+            | "ValidationException",
+        ) => ReadError::Missing,
         Some("AccessDeniedException" | "AccessDenied" | "DecryptionFailure") => {
             ReadError::Forbidden
-        }
-        // Marked for deletion; an id that cannot be one.
-        Some("InvalidRequestException" | "InvalidParameterException" | "ValidationException") => {
-            ReadError::Unusable(message())
         }
         _ if status == Some(403) => ReadError::Forbidden,
         _ => ReadError::Unreachable(anyhow::anyhow!(causes(error))),

@@ -3,21 +3,23 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::{ReadError, Secret, kubernetes};
 use crate::{
     cluster::Cluster,
     signature::{Refusal, Verified},
-    single_flight::SingleFlight,
 };
 
 /// How often a delivery that the cached secret refuses may cause a fresh read, so that a rotation works at once.
 const FRESH_READ_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How long it is remembered that a secret could not be read.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// How many secrets of GitRepos are kept.
 const OWN_SECRETS_LIMIT: usize = 1024;
@@ -87,19 +89,54 @@ type OwnSecrets = HashMap<(String, String), Arc<Slot>>;
 /// What is kept of one secret.
 #[derive(Debug, Default)]
 struct Slot {
-    flight: SingleFlight<Outcome>,
+    kept: Mutex<Kept>,
+    /// One read at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    last: Option<Read>,
     /// When a refusal last caused a read, by the wall clock.
-    reread: Mutex<Option<SystemTime>>,
+    reread: Option<SystemTime>,
+}
+
+/// What a read gave, and when.
+#[derive(Clone, Debug)]
+struct Read {
+    outcome: Outcome,
+    started: Instant,
+    /// By the wall clock, since a Lambda is frozen between events and its monotonic clock may be too.
+    started_at: SystemTime,
+}
+
+impl Read {
+    /// How long ago; `Duration::MAX` where the clock was set back meanwhile.
+    fn age(&self) -> Duration {
+        self.started_at.elapsed().unwrap_or(Duration::MAX)
+    }
+
+    fn secret_younger_than(&self, age: Duration) -> Option<&Arc<Secret>> {
+        self.outcome.as_ref().ok().filter(|_| self.age() < age)
+    }
 }
 
 impl Slot {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn last(&self) -> Option<Read> {
+        self.kept().last.clone()
+    }
+
     /// Tells whether a refusal may cause a read, and if so notes that it does.
     fn may_reread(&self, interval: Duration) -> bool {
-        let mut last = self.reread.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = last.map(|at| at.elapsed().unwrap_or(Duration::MAX));
+        let mut kept = self.kept();
+        let since = kept.reread.map(|at| at.elapsed().unwrap_or(Duration::MAX));
         let may = since.is_none_or(|since| since >= interval);
         if may {
-            *last = Some(SystemTime::now());
+            kept.reread = Some(SystemTime::now());
         }
         may
     }
@@ -112,7 +149,7 @@ pub struct SecretStore {
     global: GlobalSource,
     cache_ttl: Duration,
     lookup_cache_ttl: Duration,
-    everyone: Slot,
+    everyone: Arc<Slot>,
     seen: AtomicBool,
     own: Mutex<OwnSecrets>,
 }
@@ -130,7 +167,7 @@ impl SecretStore {
             global,
             cache_ttl,
             lookup_cache_ttl,
-            everyone: Slot::default(),
+            everyone: Arc::default(),
             seen: AtomicBool::new(false),
             own: Mutex::default(),
         }
@@ -142,32 +179,73 @@ impl SecretStore {
         of: SecretOf<'_>,
         verify: impl Fn(&Secret) -> Result<Verified, Refusal>,
     ) -> Check {
-        let slot;
-        let slot = match of {
-            SecretOf::Everyone => &self.everyone,
-            SecretOf::GitRepo { namespace, name } => {
-                slot = self.own_slot(namespace, name);
-                &*slot
-            }
+        let (arrived, slot) = (Instant::now(), self.slot(of));
+        // What the secret in hand verifies waits for nobody's read.
+        let in_hand = slot.last().and_then(|last| {
+            let secret = last.secret_younger_than(self.cache_ttl)?;
+            Some((Arc::clone(secret), verify(secret)))
+        });
+        if let Some((_, Ok(verified))) = in_hand {
+            return Check::Verified(verified);
+        }
+        let verify_once = |secret: &Arc<Secret>| match &in_hand {
+            Some((known, said)) if Arc::ptr_eq(known, secret) => *said,
+            _ => verify(secret),
         };
-        let interval = self.reread_interval(of);
-        let reuse = |last: &Outcome, age| match last {
-            Ok(secret) if verify(secret).is_ok() => age < self.cache_ttl,
-            Ok(_) => !slot.may_reread(interval),
-            Err(error) => matches!(**error, ReadError::Unusable(_)) && !slot.may_reread(interval),
-        };
-        let read = async {
-            let outcome = self.read_shared(of).await;
-            // Of a GitRepo's own secret the first read counts too, so that a flood causes one and not two.
-            if of != SecretOf::Everyone
-                && outcome.as_ref().is_ok_and(|secret| verify(secret).is_err())
-            {
-                slot.may_reread(interval);
-            }
-            outcome
-        };
-        let outcome = slot.flight.get(reuse, read).await;
-        self.judge(of, outcome, verify)
+        let _turn = slot.turn.lock().await;
+        let last = slot.last().filter(|last| {
+            last.started >= arrived || self.is_reusable(of, &slot, last, verify_once)
+        });
+        if let Some(last) = last {
+            return self.judge(of, last.outcome, verify_once);
+        }
+        let outcome = self.read_and_keep(of, &slot).await;
+        if let Err(error) = &outcome {
+            self.warn(of, error);
+        }
+        let check = self.judge(of, outcome, verify_once);
+        // Of a GitRepo's own secret the first read counts too, so that a flood causes one and not two.
+        if of != SecretOf::Everyone && matches!(check, Check::Refused(_) | Check::Forbidden) {
+            slot.may_reread(self.reread_interval(of));
+        }
+        check
+    }
+
+    /// Whether an earlier read will do. Anybody may send what a secret refuses, so that a refusal causes few reads;
+    /// that a secret is missing is not remembered.
+    fn is_reusable(
+        &self,
+        of: SecretOf<'_>,
+        slot: &Slot,
+        last: &Read,
+        verify: impl Fn(&Arc<Secret>) -> Result<Verified, Refusal>,
+    ) -> bool {
+        let own = of != SecretOf::Everyone;
+        let reread = || slot.may_reread(self.reread_interval(of));
+        match last.outcome.as_ref().map_err(|error| &**error) {
+            Ok(secret) if verify(secret).is_ok() => last.age() < self.cache_ttl,
+            Ok(_) => (own || last.age() < self.cache_ttl) && !reread(),
+            Err(ReadError::Missing) => false,
+            Err(ReadError::Unusable(_)) => !reread(),
+            Err(ReadError::Forbidden) if own => !reread(),
+            Err(ReadError::Forbidden | ReadError::Unreachable(_)) => last.age() < FAILURE_TTL,
+        }
+    }
+
+    /// Reads a secret. One that cannot be read just now does not take the place of what may still be used.
+    async fn read_and_keep(&self, of: SecretOf<'_>, slot: &Slot) -> Outcome {
+        let (started, started_at) = (Instant::now(), SystemTime::now());
+        let outcome = self.read(of).await.map(Arc::new).map_err(Arc::new);
+        let failed = matches!(
+            outcome.as_ref().map_err(|error| &**error),
+            Err(ReadError::Forbidden | ReadError::Unreachable(_))
+        );
+        let mut kept = slot.kept();
+        let usable = kept.last.as_ref().and_then(|last| last.secret_younger_than(self.cache_ttl));
+        if usable.is_none() || !failed {
+            kept.last = Some(Read { outcome: outcome.clone(), started, started_at });
+        }
+        outcome
     }
 
     /// Tells whether the global secret is there now, for the log.
@@ -175,7 +253,13 @@ impl SecretStore {
     /// # Errors
     /// The [`ReadError`] of the read.
     pub async fn global_is_there(&self) -> Result<bool, Arc<ReadError>> {
-        match self.everyone.flight.get(|_, _| false, self.read_shared(SecretOf::Everyone)).await {
+        let slot = self.slot(SecretOf::Everyone);
+        let _turn = slot.turn.lock().await;
+        let outcome = match slot.last().filter(|last| last.age() < FAILURE_TTL) {
+            Some(last) => last.outcome,
+            None => self.read_and_keep(SecretOf::Everyone, &slot).await,
+        };
+        match outcome {
             Ok(_) => {
                 self.seen.store(true, Ordering::Relaxed);
                 Ok(true)
@@ -189,41 +273,45 @@ impl SecretStore {
         &self,
         of: SecretOf<'_>,
         outcome: Outcome,
-        verify: impl Fn(&Secret) -> Result<Verified, Refusal>,
+        verify: impl Fn(&Arc<Secret>) -> Result<Verified, Refusal>,
     ) -> Check {
         let everyone = of == SecretOf::Everyone;
-        match outcome {
+        let error = match outcome {
             Ok(secret) => {
                 if everyone {
                     self.seen.store(true, Ordering::Relaxed);
                 }
-                verify(&secret).map_or_else(Check::Refused, Check::Verified)
-            }
-            Err(error) => {
-                let missing_is_expected =
-                    everyone && matches!(*error, ReadError::Missing) && !self.has_to_be_there();
-                if !missing_is_expected {
-                    let advice = matches!(*error, ReadError::Forbidden).then_some(if everyone {
-                        GRANT_GLOBAL
-                    } else {
-                        GRANT_OWN
-                    });
-                    tracing::warn!(
-                        secret = self.describe(of),
-                        error = &*error as &dyn std::error::Error,
-                        advice,
-                        "cannot use the secret"
-                    );
+                let verified = verify(&secret);
+                if let Err(refusal @ (Refusal::KeyMissing(_) | Refusal::KeyUnusable(_))) = verified
+                {
+                    tracing::warn!(secret = self.describe(of), %refusal, "the secret verifies nothing");
                 }
-                match *error {
-                    ReadError::Missing if everyone && self.has_to_be_there() => Check::Unavailable,
-                    ReadError::Missing => Check::Missing,
-                    ReadError::Forbidden => Check::Forbidden,
-                    ReadError::Unusable(_) => Check::Refused(Refusal::KeyMissing),
-                    ReadError::Unreachable(_) => Check::Unavailable,
-                }
+                return verified.map_or_else(Check::Refused, Check::Verified);
             }
+            Err(error) => error,
+        };
+        match *error {
+            ReadError::Missing if everyone && self.has_to_be_there() => Check::Unavailable,
+            ReadError::Missing => Check::Missing,
+            ReadError::Forbidden => Check::Forbidden,
+            ReadError::Unusable(_) => Check::Refused(Refusal::KeyMissing(&[])),
+            ReadError::Unreachable(_) => Check::Unavailable,
         }
+    }
+
+    fn warn(&self, of: SecretOf<'_>, error: &ReadError) {
+        let everyone = of == SecretOf::Everyone;
+        if everyone && matches!(error, ReadError::Missing) && !self.has_to_be_there() {
+            return;
+        }
+        let grant = if everyone { GRANT_GLOBAL } else { GRANT_OWN };
+        let advice = matches!(error, ReadError::Forbidden).then_some(grant);
+        tracing::warn!(
+            secret = self.describe(of),
+            error = error as &dyn std::error::Error,
+            advice,
+            "cannot use the secret"
+        );
     }
 
     /// A global secret that was named, or was there before, is never "no secret" (contract §3).
@@ -245,16 +333,16 @@ impl SecretStore {
         }
     }
 
-    fn own_slot(&self, namespace: &str, name: &str) -> Arc<Slot> {
+    fn slot(&self, of: SecretOf<'_>) -> Arc<Slot> {
+        let SecretOf::GitRepo { namespace, name } = of else { return Arc::clone(&self.everyone) };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if own.len() >= OWN_SECRETS_LIMIT {
-            own.clear();
+        let id = (namespace.to_owned(), name.to_owned());
+        if own.len() >= OWN_SECRETS_LIMIT && !own.contains_key(&id) {
+            let read_at = |slot: &Slot| slot.kept().last.as_ref().map(|last| last.started);
+            let oldest = own.iter().min_by_key(|(_, slot)| read_at(slot)).map(|(id, _)| id.clone());
+            oldest.and_then(|oldest| own.remove(&oldest));
         }
-        Arc::clone(own.entry((namespace.to_owned(), name.to_owned())).or_default())
-    }
-
-    async fn read_shared(&self, of: SecretOf<'_>) -> Outcome {
-        self.read(of).await.map(Arc::new).map_err(Arc::new)
+        Arc::clone(own.entry(id).or_default())
     }
 
     async fn read(&self, of: SecretOf<'_>) -> Result<Secret, ReadError> {

@@ -36,6 +36,8 @@ pub(super) fn proves(delivery: &Delivery, secret: &[u8], now: Timestamp) -> bool
     is_of_these_minutes && signatures.split(' ').any(is_right)
 }
 
-fn signing_key(secret: &[u8]) -> Option<Vec<u8>> {
-    BASE64.decode(secret.strip_prefix(b"whsec_")?).ok()
+/// The key in a secret's value; `None` if it is not `whsec_` and the base64 of something.
+pub(super) fn signing_key(secret: &[u8]) -> Option<Vec<u8>> {
+    let key = BASE64.decode(secret.strip_prefix(b"whsec_")?).ok()?;
+    (!key.is_empty()).then_some(key)
 }

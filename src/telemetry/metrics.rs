@@ -15,6 +15,7 @@ use prometheus_client::{
 };
 
 use super::{ApiRequest, Emf};
+use crate::{outcome::Kind, provider::PROVIDERS};
 
 /// The content type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,6 +32,7 @@ pub struct Metrics {
     deliveries: Family<Delivery, Counter>,
     durations: Family<Provider, Histogram, fn() -> Histogram>,
     patched: Counter,
+    lost: Family<Provider, Counter>,
     requests: Family<ApiRequest, Counter>,
     index_size: Gauge<i64, AtomicI64>,
     index_age: Gauge<f64, AtomicU64>,
@@ -41,10 +43,11 @@ pub struct Metrics {
 impl Metrics {
     /// Makes the figures, all of them zero.
     pub fn new() -> Self {
-        let deliveries = Family::default();
+        let deliveries: Family<Delivery, Counter> = Family::default();
         let durations =
             Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> _);
         let patched = Counter::default();
+        let lost: Family<Provider, Counter> = Family::default();
         let requests = Family::default();
         let index_size = Gauge::default();
         let index_age = Gauge::default();
@@ -53,11 +56,16 @@ impl Metrics {
         registry.register("deliveries", "Deliveries answered", deliveries.clone());
         registry.register_with_unit(
             "delivery_duration",
-            "Time from a delivery's last byte to its answer",
+            "Time from a delivery's head to its answer",
             Unit::Seconds,
             durations.clone(),
         );
         registry.register("gitrepos_patched", "GitRepos patched", patched.clone());
+        registry.register(
+            "deliveries_failed_after_answer",
+            "Deliveries answered in_progress of which a patch then failed for good",
+            lost.clone(),
+        );
         registry.register(
             "kubernetes_requests",
             "Requests to the API server; code <error> where no answer came",
@@ -75,11 +83,20 @@ impl Metrics {
             "The program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
+        // A counter that is born with its first failure shows Prometheus no increase.
+        for provider in PROVIDERS {
+            for kind in [Kind::Unavailable, Kind::Queued, Kind::Unauthorized] {
+                let series = Delivery { provider: provider.name, outcome: kind.name() };
+                drop(deliveries.get_or_create(&series));
+            }
+            drop(lost.get_or_create(&Provider { provider: provider.name }));
+        }
         Self {
             registry,
             deliveries,
             durations,
             patched,
+            lost,
             requests,
             index_size,
             index_age,
@@ -113,6 +130,11 @@ impl Metrics {
     /// Counts GitRepos whose patch finished after the answer.
     pub fn patched_after_answer(&self, patched: u64) {
         self.patched.inc_by(patched);
+    }
+
+    /// Counts a delivery that was answered `in_progress` and of which a patch then failed for good.
+    pub fn lost_after_answer(&self, provider: &'static str) {
+        self.lost.get_or_create(&Provider { provider }).inc();
     }
 
     /// Counts a request to the API server by its verb (`get`, `list`, `watch`, `patch`) and the status of its answer.

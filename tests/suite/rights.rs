@@ -37,6 +37,8 @@ async fn answers_without(less: Option<Right>) -> Option<Answers> {
     let first = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     let again = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     let own = function.push(&space, "its own", "refs/heads/own", NEWER).await;
+    // What its index comes to is in the log sooner or later.
+    function.logs("the index ").await;
     Some(Answers { first, again, own, log: function.log(), space })
 }
 

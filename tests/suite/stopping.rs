@@ -15,7 +15,7 @@ use crate::{
     on_both,
     support::{
         api_server::Fault,
-        function::Function,
+        function::{Answer, Function},
         github::{NEW, NEWER, push, signature},
         space::Space,
     },
@@ -210,28 +210,47 @@ async fn the_callers_trace_is_carried_to_the_api_server_and_into_the_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn bodies_that_are_too_large_together_are_refused_for_now() {
+async fn bodies_that_are_too_large_together_are_refused_for_now_and_small_ones_are_not() {
     let space = Space::embedded().await;
     shop(&space).await;
-    let function = started(&space, &[("MAX_BODY_BYTES", "100000"), ("DEADLINE", "30s")]).await;
+    let function = started(&space, &[("MAX_BODY_BYTES", "1000000"), ("DEADLINE", "30s")]).await;
     let address = function.url.trim_start_matches("http://").to_owned();
-    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 100000\r\n\r\n";
+    let head = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n";
     let mut held: Vec<_> = (0..4)
         .map(|_| {
             let mut client = TcpStream::connect(&address).unwrap();
             client.write_all(head.as_bytes()).unwrap();
-            client.write_all(&[b' '; 99_999]).unwrap();
+            client.write_all(&[b' '; 999_999]).unwrap();
             client
         })
         .collect();
     sleep(Duration::from_millis(500)).await;
 
-    let refused = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+    let refused = large(&function, &space).await;
+    let small = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     held.clear();
     sleep(Duration::from_millis(500)).await;
-    let accepted = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+    let accepted = large(&function, &space).await;
 
     assert_eq!((refused.status, refused.outcome()), (503, "unavailable"), "{}", function.log());
     assert!(refused.headers.contains_key("retry-after"));
+    assert_eq!(refused.body["counts"], json!({ "patched": 0, "skipped": 0 }));
+    assert_eq!((small.status, small.outcome()), (200, "accepted"));
     assert_eq!((accepted.status, accepted.outcome()), (200, "accepted"));
+    let outcomes: Vec<_> = function.delivery_lines();
+    assert!(outcomes.iter().any(|line| line["outcome"] == "unavailable"), "it is in the log too");
+}
+
+/// A signed push with so much in it that it does not fit beside four of the largest.
+async fn large(function: &Function, space: &Space) -> Answer {
+    let mut body = push(space, "refs/heads/main", NEW);
+    body["padding"] = json!("x".repeat(500_000));
+    let body = body.to_string();
+    let proof = signature(SECRET, body.as_bytes());
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-hub-signature-256", &proof),
+    ];
+    function.deliver(&headers, body).await
 }

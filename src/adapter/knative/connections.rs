@@ -19,6 +19,7 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     select,
+    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,20 +32,35 @@ const FIRST_HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// so that it is they who close it, and never on a request.
 const NEXT_HEAD_LIMIT: Duration = Duration::from_secs(75);
 
+/// How large a request's head may be, in bytes: hyper's own limit would let a thousand half-sent ones fill a pod.
+const HEAD_LIMIT: usize = 64 * 1024;
+
+/// How many connections there may be; further ones wait to be accepted.
+const CONNECTIONS: usize = 1024;
+
 /// How long to wait where no connection can be accepted, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `closed`; returns when every connection has ended.
 pub(super) async fn serve(listener: TcpListener, router: Router, closed: CancellationToken) {
     let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let accepted = select! {
+        let accept = async {
+            let place = Arc::clone(&places).acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = select! {
             () = closed.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = accept => accepted,
         };
         match accepted {
             Ok((stream, _)) => {
-                drop(tokio::spawn(connection(stream, router.clone(), graceful.watcher())))
+                let connection = connection(stream, router.clone(), graceful.watcher());
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -70,6 +86,7 @@ async fn connection(stream: TcpStream, router: Router, watcher: Watcher) {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(NEXT_HEAD_LIMIT)
+        .max_buf_size(HEAD_LIMIT)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(watcher.watch(connection));
     let ended = match timeout(FIRST_HEAD_LIMIT, &mut connection).await {

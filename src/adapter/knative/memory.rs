@@ -4,21 +4,18 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
 };
 
-use axum::{
-    body::Body,
-    extract::Request,
-    middleware::Next,
-    response::{IntoResponse as _, Response},
-};
+use axum::{body::Body, extract::Request, middleware::Next, response::Response};
 use futures::TryStreamExt as _;
-use http::{StatusCode, header::RETRY_AFTER};
 
 /// How many bodies of the largest size are held at once; of smaller ones accordingly more.
 const LARGEST_BODIES: usize = 4;
+
+/// What each body may take beside all others: most pushes fit, so that large bodies keep no small one out.
+const FREE_OF_CHARGE: usize = 64 * 1024;
 
 /// What the bodies under way hold, and may hold.
 #[derive(Clone, Debug)]
@@ -33,53 +30,52 @@ impl Memory {
         Self { held: Arc::default(), limit: max_body_bytes.saturating_mul(LARGEST_BODIES) }
     }
 
-    /// Serves a request; answers 503 if its body does not fit beside the others.
+    /// Serves a request whose body fails with [`io::ErrorKind::OutOfMemory`] if it does not fit beside the others.
     ///
-    /// What has arrived counts, not what was announced: a client that sends slowly takes no room from others.
+    /// What has arrived counts, not what was announced: a client that sends slowly takes no room from others. It
+    /// counts until the request's extensions are dropped.
     pub(super) async fn serve(self, request: Request, next: Next) -> Response {
-        let share = Arc::new(Share::of(self));
+        let share = Arc::new(Share { memory: self, taken: AtomicUsize::new(0) });
         let taking = Arc::clone(&share);
-        let counted = |body: Body| {
+        let mut request = request.map(|body| {
             let chunks = body.into_data_stream().map_err(io::Error::other);
-            Body::from_stream(chunks.and_then(move |chunk| {
-                let fits = taking.take(chunk.len());
-                async move { fits.then_some(chunk).ok_or_else(|| io::ErrorKind::OutOfMemory.into()) }
-            }))
-        };
-        let response = next.run(request.map(counted)).await;
-        if share.refused.load(Ordering::Relaxed) {
-            tracing::warn!("a delivery was refused: the bodies under way are too large together");
-            let body = axum::Json(serde_json::json!({ "outcome": "unavailable" }));
-            return (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "5")], body).into_response();
-        }
-        response
+            Body::from_stream(
+                    chunks.and_then(move |chunk| {
+                        let fits = taking.take(chunk.len());
+                        async move {
+                            fits.then_some(chunk).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+                        }
+                    }),
+                )
+        });
+        request.extensions_mut().insert(share);
+        next.run(request).await
     }
 }
 
-/// What one body holds; given back when its request is over.
+/// What one body holds; given back when its delivery is dropped.
+#[derive(Debug)]
 struct Share {
     memory: Memory,
     taken: AtomicUsize,
-    refused: AtomicBool,
 }
 
 impl Share {
-    fn of(memory: Memory) -> Self {
-        Self { memory, taken: AtomicUsize::new(0), refused: AtomicBool::new(false) }
-    }
-
     /// Takes room for `bytes` more; tells whether there was.
     fn take(&self, bytes: usize) -> bool {
-        self.taken.fetch_add(bytes, Ordering::Relaxed);
-        let held = self.memory.held.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        let fits = held <= self.memory.limit;
-        self.refused.fetch_or(!fits, Ordering::Relaxed);
-        fits
+        let before = self.taken.fetch_add(bytes, Ordering::Relaxed);
+        let more = charged(before.saturating_add(bytes)) - charged(before);
+        let held = self.memory.held.fetch_add(more, Ordering::Relaxed).saturating_add(more);
+        more == 0 || held <= self.memory.limit
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.memory.held.fetch_sub(*self.taken.get_mut(), Ordering::Relaxed);
+        self.memory.held.fetch_sub(charged(*self.taken.get_mut()), Ordering::Relaxed);
     }
+}
+
+const fn charged(bytes: usize) -> usize {
+    bytes.saturating_sub(FREE_OF_CHARGE)
 }

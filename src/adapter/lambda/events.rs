@@ -1,16 +1,17 @@
 //! Events that are no HTTP requests: CodeCommit's, by way of EventBridge.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
+use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::timeout_at;
 
 use crate::{
-    adapter::http::{Invocation, Service},
+    adapter::http::{Arrival, Invocation, Service},
     event::Claim,
     outcome::{Kind, Outcome},
-    provider::codecommit,
+    provider::codecommit::{self, StateChange},
     receiver::Progress,
     signature::Verified,
     trace::TraceContext,
@@ -26,23 +27,34 @@ pub(super) async fn codecommit(
     event: &RawValue,
     invocation: &Invocation,
 ) -> Result<Box<RawValue>, Diagnostic> {
-    let started = Instant::now();
-    let (id, event) = codecommit::parse(event.get().as_bytes())
-        .map_err(|malformed| failure(Kind::Malformed, malformed.to_string()))?;
-    let (claim, receiver) = (Claim::new(event), Arc::clone(&service.receiver));
-    let progress = Progress::new(invocation.deadline);
-    let sender = Sender::Iam(Verified::by_iam());
-    let outcome = receiver.receive_claim(&claim, sender, &progress);
-    let outcome = timeout_at(invocation.deadline.into(), outcome).await;
-    let outcome =
-        outcome.unwrap_or_else(|_elapsed| Outcome::new(Kind::Unavailable).because("too slow"));
-    let outcome = Outcome { provider: Some(codecommit::NAME), delivery: Some(id), ..outcome };
-    let request_id = Some(invocation.request_id.as_str());
-    service.log(&outcome, started.elapsed(), &TraceContext::default(), request_id);
-    if outcome.kind == Kind::Unavailable {
+    let arrival = Arrival {
+        started: Instant::now(),
+        deadline: invocation.deadline,
+        trace: TraceContext::default(),
+        request_id: Some(invocation.request_id.clone()),
+    };
+    let outcome = match codecommit::parse(event.get().as_bytes()) {
+        Ok(change) => receive(service, change, arrival.deadline).await,
+        Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),
+    };
+    let outcome = Outcome { provider: Some(codecommit::NAME), ..outcome };
+    service.log(&outcome, &arrival);
+    if matches!(outcome.kind, Kind::Unavailable | Kind::Malformed) {
         return Err(failure(outcome.kind, outcome.detail.unwrap_or_default()));
     }
     Ok(to_raw_value(&outcome.json()).expect("a Value is JSON"))
+}
+
+/// Events come late, again and in any order, so that one may be older than what is announced by now.
+async fn receive(service: &Service, change: StateChange, deadline: Instant) -> Outcome {
+    let StateChange { id, time, event } = change;
+    let (claim, sender) = (Claim::new(event), Sender::Iam(Verified::by_iam()));
+    let progress = Progress::redelivery(deadline, time, Timestamp::now()).ending_at_deadline();
+    let received = service.receiver.receive_claim(&claim, sender, &progress);
+    let outcome = timeout_at(deadline.into(), received)
+        .await
+        .unwrap_or_else(|_elapsed| Outcome::new(Kind::Unavailable).because("too slow"));
+    Outcome { delivery: Some(id), ..outcome }
 }
 
 /// A function error: what Lambda counts as failed and sends again.

@@ -44,7 +44,7 @@ pub(super) async fn redeliver(
 }
 
 async fn unavailable(service: &Service, record: &Record, invocation: &Invocation) -> bool {
-    let request_id = invocation.request_id.as_str();
+    let request_id = &invocation.request_id;
     let Ok(message) = Message::unpack(record.body.as_bytes()) else {
         tracing::warn!(
             sqs.message_id = record.message_id,
@@ -55,7 +55,7 @@ async fn unavailable(service: &Service, record: &Record, invocation: &Invocation
     };
     // IAM guards the queue, so the message is right about its time.
     let received = message.received;
-    let (deadline, request_id) = (invocation.deadline, Some(request_id));
+    let (deadline, request_id) = (invocation.deadline, Some(request_id.clone()));
     let outcome = service.receive_again(message, received, deadline, request_id).await;
     outcome.kind == Kind::Unavailable
 }
