@@ -1,5 +1,6 @@
 //! Who drives the service: `http` is the service itself, the others bring it requests.
 
+mod body;
 pub mod http;
 #[cfg(feature = "knative")]
 pub mod knative;

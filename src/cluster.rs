@@ -5,6 +5,7 @@ pub mod connect;
 pub mod eks;
 #[cfg(feature = "aws")]
 mod elsewhere;
+mod error;
 #[cfg(feature = "knative")]
 pub mod index;
 pub mod lookup;
@@ -19,14 +20,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use crate::{causes::causes, gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
+pub use self::error::ApiError;
+use self::error::{failure, unreachable_server, unreadable};
+use crate::{gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
 
 /// How long one request may take that reads one object, GitRepos by name or a page of them, or that writes.
 const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(2);
@@ -58,62 +61,6 @@ tokio::task_local! {
 pub struct Cluster {
     client: kube::Client,
     metrics: Arc<Metrics>,
-}
-
-/// Why a request to the API server came to nothing.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ApiError {
-    /// 404
-    #[error("not found")]
-    NotFound,
-    /// 403, or 401: the API server does not know the credentials, or gives them no right.
-    #[error("forbidden: the API server answered {0}")]
-    Forbidden(StatusCode),
-    /// 422: a JSON patch's test failed, or the API server does not take the change.
-    #[error("the API server refused the change")]
-    Unprocessable,
-    /// 409, 429 and 5xx pass; the time is the server's `Retry-After`.
-    #[error("the API server answered {0}")]
-    Passing(StatusCode, Option<Duration>),
-    /// Any other answer.
-    #[error("the API server answered {0}")]
-    Unexpected(StatusCode),
-    /// No answer within the request's time limit.
-    #[error("no answer from the API server within {0:?}")]
-    TimedOut(Duration),
-    /// No answer before the delivery's time was over.
-    #[error("no answer from the API server in time")]
-    TooLate,
-    /// No connection, or it broke.
-    #[error("the API server cannot be reached: {0}")]
-    Unreachable(String),
-    /// The answer is not what the API promises.
-    #[error("unreadable answer of the API server: {0}")]
-    Unreadable(String),
-}
-
-impl ApiError {
-    /// Whether the same request may succeed a moment later.
-    pub(crate) const fn is_passing(&self) -> bool {
-        matches!(self, Self::Passing(..) | Self::TimedOut(_) | Self::Unreachable(_))
-    }
-
-    /// Whether what was asked for may have been done all the same.
-    pub(crate) fn may_have_been_done(&self) -> bool {
-        match self {
-            Self::TimedOut(_) | Self::TooLate | Self::Unreachable(_) => true,
-            Self::Passing(status, _) => status.is_server_error(),
-            _ => false,
-        }
-    }
-
-    /// How long the server asked to wait.
-    pub(crate) const fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Passing(_, retry_after) => *retry_after,
-            _ => None,
-        }
-    }
 }
 
 impl std::fmt::Debug for Cluster {
@@ -243,25 +190,6 @@ fn verb(request: &http::request::Parts) -> &'static str {
     }
 }
 
-fn failure(response: &Response<Body>) -> Option<ApiError> {
-    let status = response.status();
-    if status.is_success() {
-        return None;
-    }
-    let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
-    Some(match status {
-        StatusCode::NOT_FOUND => ApiError::NotFound,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ApiError::Forbidden(status),
-        StatusCode::UNPROCESSABLE_ENTITY => ApiError::Unprocessable,
-        StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
-            ApiError::Passing(status, retry_after)
-        }
-        _ if status.is_server_error() => ApiError::Passing(status, retry_after),
-        _ => ApiError::Unexpected(status),
-    })
-}
-
 async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, ApiError>>,
@@ -325,14 +253,4 @@ pub(crate) fn secret_path(namespace: &str, name: &str) -> String {
 
 fn encoded(segment: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(segment, PATH_SEGMENT)
-}
-
-fn unreachable_server(error: &dyn std::error::Error) -> ApiError {
-    ApiError::Unreachable(causes(error))
-}
-
-/// Says where JSON is unreadable, never what it held: it may be a secret.
-fn unreadable(error: &serde_json::Error) -> ApiError {
-    let (line, column) = (error.line(), error.column());
-    ApiError::Unreadable(format!("{:?} error in line {line}, column {column}", error.classify()))
 }

@@ -1,16 +1,11 @@
 //! The straight line: one delivery, from its headers to the patches and the outcome.
 
 mod orders;
+mod progress;
+mod pursuit;
 
-use std::{
-    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
-    time::Instant,
-};
-
-use jiff::Timestamp;
-
-use self::orders::Order;
-
+pub use self::progress::Progress;
+use self::pursuit::Pursuit;
 use crate::{
     cluster::{
         Cluster,
@@ -21,11 +16,11 @@ use crate::{
     delivery::Delivery,
     event::{Claim, Event, Push, Repository},
     gitrepo::{Follows, GitRepo},
-    outcome::{Kind, Outcome, Reason, Report, Subject},
+    outcome::{Kind, Outcome, Subject},
     provider,
     secret::store::SecretStore,
     signature,
-    verdict::{Judge, Sender, Verdict},
+    verdict::{Judge, Sender},
 };
 
 /// Takes deliveries. Holds what outlives one: connections, and what was read a moment ago.
@@ -36,24 +31,6 @@ pub struct Receiver {
     lookup: Lookup,
     patcher: Patcher,
     unsigned: UnsignedDeliveries,
-}
-
-/// The stages of a delivery: whether it may still be stopped without a trace.
-const LOOKING: u8 = 0;
-const PATCHING: u8 = 1;
-const ABANDONED: u8 = 2;
-
-/// A delivery's times, and how far it got, for whoever has to answer before it is done.
-#[derive(Debug)]
-pub struct Progress {
-    deadline: Instant,
-    received: Timestamp,
-    judged_at: Timestamp,
-    redelivered: bool,
-    ends_at_deadline: bool,
-    stage: AtomicU8,
-    /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
-    troubled: AtomicUsize,
 }
 
 impl Receiver {
@@ -181,10 +158,7 @@ impl Receiver {
         progress: &Progress,
     ) -> Pursuit {
         judge.ask_own_secrets(&found.gitrepos).await;
-        let mut pursuit = Pursuit {
-            unavailable: found.incomplete.map(|error| error.to_string()),
-            ..Pursuit::default()
-        };
+        let mut pursuit = Pursuit::new(found.incomplete);
         let mut orders = Vec::new();
         for gitrepo in found.gitrepos {
             orders.extend(pursuit.weigh(judge, gitrepo, push));
@@ -202,138 +176,5 @@ impl Receiver {
             pursuit.unavailable = Some(error.to_string());
         }
         pursuit
-    }
-}
-
-/// What has come of a push so far.
-#[derive(Default)]
-struct Pursuit {
-    report: Report,
-    /// Whether a GitRepo follows whose own secret refuses the delivery.
-    guarded: bool,
-    /// Why it has to be tried again.
-    unavailable: Option<String>,
-}
-
-impl Pursuit {
-    /// Judges one GitRepo; gives the order to patch it, or reports why there is none.
-    fn weigh(&mut self, judge: &Judge<'_>, gitrepo: GitRepo, push: &Push) -> Option<Order> {
-        match (judge.verdict(&gitrepo), gitrepo.spec.follows(push)) {
-            (Verdict::Authorized(authorization), Follows::Commit(commit)) => {
-                return Some(Order { gitrepo, commit, authorization });
-            }
-            (Verdict::Authorized(authorization), otherwise) => {
-                self.report.skipped(&gitrepo, otherwise.into(), authorization.is_verified());
-            }
-            (Verdict::Refused(why), follows) => {
-                self.guarded |=
-                    matches!(follows, Follows::Commit(_)) && gitrepo.spec.own_secret().is_some();
-                self.report.skipped(&gitrepo, why.into(), false);
-            }
-            (Verdict::Unavailable, Follows::Commit(_)) => {
-                self.unavailable = Some("a secret cannot be read".to_owned());
-                self.report.skipped(&gitrepo, Reason::Failed, false);
-            }
-            (Verdict::Unavailable, otherwise) => {
-                self.report.skipped(&gitrepo, otherwise.into(), false);
-            }
-        }
-        None
-    }
-
-    /// Whether no GitRepo has the commit, and none will have it if the delivery is sent again.
-    fn is_in_vain(&self) -> bool {
-        self.unavailable.is_none() && !self.is_accepted()
-    }
-
-    fn is_accepted(&self) -> bool {
-        self.report.patched_count() > 0 || self.report.has(Reason::Unchanged)
-    }
-
-    fn outcome(self, judge: &Judge<'_>) -> Outcome {
-        let refused = self.report.patched_count() == 0
-            && !judge.any_verified()
-            && (judge.refuses_unverified() || self.guarded);
-        let kind = match &self.unavailable {
-            Some(_) => Kind::Unavailable,
-            None if refused => Kind::Unauthorized,
-            None if self.is_accepted() => Kind::Accepted,
-            None => Kind::Ignored,
-        };
-        Outcome { detail: self.unavailable, report: self.report, ..Outcome::new(kind) }
-    }
-}
-
-impl Progress {
-    /// Received now; it has to be answered by `deadline`.
-    pub fn new(deadline: Instant) -> Self {
-        let now = Timestamp::now();
-        Self {
-            deadline,
-            received: now,
-            judged_at: now,
-            redelivered: false,
-            ends_at_deadline: false,
-            stage: AtomicU8::new(LOOKING),
-            troubled: AtomicUsize::new(0),
-        }
-    }
-
-    /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`.
-    pub fn redelivery(deadline: Instant, received: Timestamp, judged_at: Timestamp) -> Self {
-        let now = Self::new(deadline);
-        Self { received: received.min(now.received), judged_at, redelivered: true, ..now }
-    }
-
-    /// Nothing goes on after the deadline, patches neither.
-    #[must_use]
-    pub fn ending_at_deadline(self) -> Self {
-        Self { ends_at_deadline: true, ..self }
-    }
-
-    /// When it was received first.
-    pub const fn received(&self) -> Timestamp {
-        self.received
-    }
-
-    /// By when it has to be answered.
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
-    }
-
-    /// Whether nothing goes on after the deadline.
-    pub const fn ends_at_deadline(&self) -> bool {
-        self.ends_at_deadline
-    }
-
-    /// Gives the delivery up, unless patches are under way; tells whether it is given up.
-    pub fn abandon(&self) -> bool {
-        self.enter(ABANDONED)
-    }
-
-    /// Tells whether patches may begin: not once the delivery was given up.
-    fn begin_patching(&self) -> bool {
-        self.enter(PATCHING)
-    }
-
-    fn enter(&self, stage: u8) -> bool {
-        let entered =
-            self.stage.compare_exchange(LOOKING, stage, Ordering::AcqRel, Ordering::Acquire);
-        entered.is_ok() || entered == Err(stage)
-    }
-
-    /// Whether a patch has failed so far.
-    pub fn is_troubled(&self) -> bool {
-        self.troubled.load(Ordering::Relaxed) > 0
-    }
-}
-
-impl From<Follows> for Reason {
-    fn from(follows: Follows) -> Self {
-        match follows {
-            Follows::OtherRevision => Self::Revision,
-            Follows::RefsUnknown => Self::RefsUnknown,
-            Follows::OtherBranch | Follows::Commit(_) => Self::Branch,
-        }
     }
 }

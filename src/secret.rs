@@ -3,6 +3,7 @@
 mod kubernetes;
 #[cfg(feature = "aws")]
 pub mod secrets_manager;
+mod slot;
 pub mod store;
 
 use std::{collections::BTreeMap, fmt};

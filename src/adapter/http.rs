@@ -2,7 +2,6 @@
 //! `redelivery` takes what waited in a retry queue.
 
 use std::{
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -13,16 +12,13 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, header, request::Parts};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::json;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
-use tower::BoxError;
 
 use crate::{
-    adapter::{readiness::Readiness, redelivery::HAND_OVER_TIME},
+    adapter::{body, readiness::Readiness, redelivery::HAND_OVER_TIME},
     cluster::TRACE,
     delivery::Delivery,
     outcome::{Kind, Outcome},
@@ -54,9 +50,6 @@ pub struct Service {
     /// How long an answer may take.
     pub deadline: Duration,
 }
-
-/// How much room is made for a body before any of it is there, in bytes at the most.
-const FIRST_BUFFER: usize = 1024 * 1024;
 
 /// What a driver knows of a request beyond HTTP, as a request extension.
 #[derive(Clone, Debug)]
@@ -111,7 +104,7 @@ impl Service {
             request_id: invocation.map(|invocation| invocation.request_id.clone()),
         };
         let provider = provider::detect(&parts.headers).map(|provider| provider.name);
-        match read(parts, body, self.max_body_bytes, arrival.deadline).await {
+        match body::read(parts, body, self.max_body_bytes, arrival.deadline).await {
             Ok(delivery) => {
                 // In a task of its own, so that a sender that hangs up stops nothing and is logged.
                 let service = self.clone();
@@ -234,42 +227,6 @@ impl Service {
             "delivery"
         );
     }
-}
-
-/// Reads a delivery whose body arrives by `deadline`.
-async fn read(parts: Parts, body: Body, limit: usize, deadline: Instant) -> Result<Delivery, Kind> {
-    let length = parts.headers.get(header::CONTENT_LENGTH);
-    let announced: usize =
-        length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or_default();
-    if announced > limit {
-        return Err(Kind::TooLarge);
-    }
-    let whole = collect(Limited::new(body, limit), announced.min(FIRST_BUFFER));
-    match timeout_at(deadline.into(), whole).await {
-        Ok(Ok(body)) => Delivery::new(parts.headers, body)
-            .map(|delivery| delivery.attached_to(parts.extensions))
-            .map_err(|_| Kind::UnsupportedMediaType),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Kind::TooLarge),
-        Ok(Err(error)) if is_out_of_memory(&*error) => Err(Kind::Unavailable),
-        Ok(Err(_)) | Err(_) => Err(Kind::Incomplete),
-    }
-}
-
-/// Copies a body together: each of its chunks may be a few bytes of a whole read buffer, which it would hold on to.
-async fn collect(mut body: Limited<Body>, expected: usize) -> Result<Bytes, BoxError> {
-    let mut whole = BytesMut::with_capacity(expected);
-    while let Some(frame) = body.frame().await {
-        if let Ok(chunk) = frame?.into_data() {
-            whole.extend_from_slice(&chunk);
-        }
-    }
-    Ok(whole.freeze())
-}
-
-/// Whether a driver had no room for the body.
-fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is = |error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory;
-    error.downcast_ref().is_some_and(is) || error.source().is_some_and(is_out_of_memory)
 }
 
 /// What can be said of a delivery before anything is done.

@@ -1,30 +1,18 @@
 //! What is to be patched: read again where the look-up is old, then patched, all at once and each for itself.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use super::{Progress, Receiver};
 use crate::{
-    cluster::{
-        ApiError, CONCURRENT_REQUESTS,
-        patch::{Limits, Patched},
-    },
+    cluster::{ApiError, CONCURRENT_REQUESTS, patch::Patched},
     event::{CommitId, Push},
     gitrepo::{Follows, GitRepo},
     outcome::{Reason, Report},
     verdict::Authorization,
 };
-
-/// How long the patch of one GitRepo may be tried again, even if its turn came just before the deadline.
-const LEAST_PATCH_TIME: Duration = Duration::from_secs(2);
-
-/// How long the last attempt may take after that.
-const LAST_ATTEMPT_TIME: Duration = Duration::from_secs(2);
-
-/// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
-const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
 
 /// A GitRepo that is to be patched.
 pub(super) struct Order {
@@ -130,17 +118,6 @@ impl Receiver {
         let patched =
             self.patcher.patch(gitrepo, commit, received, authorization, limits, trouble).await;
         (order, patched)
-    }
-}
-
-impl Progress {
-    fn patch_limits(&self) -> Limits {
-        if self.ends_at_deadline {
-            let end = self.deadline - TAKE_BACK_TIME;
-            return Limits { retry_until: end, end };
-        }
-        let retry_until = self.deadline.max(Instant::now() + LEAST_PATCH_TIME);
-        Limits { retry_until, end: retry_until + LAST_ATTEMPT_TIME }
     }
 }
 

@@ -3,13 +3,16 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime},
 };
 
-use super::{ReadError, Secret, kubernetes};
+use super::{
+    ReadError, Secret, kubernetes,
+    slot::{Outcome, Read, Slot},
+};
 use crate::{
     cluster::Cluster,
     signature::{Refusal, Verified},
@@ -81,66 +84,8 @@ pub enum Check {
     Unavailable,
 }
 
-type Outcome = Result<Arc<Secret>, Arc<ReadError>>;
-
 /// The GitRepos' own secrets, by namespace and name.
 type OwnSecrets = HashMap<(String, String), Arc<Slot>>;
-
-/// What is kept of one secret.
-#[derive(Debug, Default)]
-struct Slot {
-    kept: Mutex<Kept>,
-    /// One read at a time.
-    turn: tokio::sync::Mutex<()>,
-}
-
-#[derive(Debug, Default)]
-struct Kept {
-    last: Option<Read>,
-    /// When a refusal last caused a read, by the wall clock.
-    reread: Option<SystemTime>,
-}
-
-/// What a read gave, and when.
-#[derive(Clone, Debug)]
-struct Read {
-    outcome: Outcome,
-    started: Instant,
-    /// By the wall clock, since a Lambda is frozen between events and its monotonic clock may be too.
-    started_at: SystemTime,
-}
-
-impl Read {
-    /// How long ago; `Duration::MAX` where the clock was set back meanwhile.
-    fn age(&self) -> Duration {
-        self.started_at.elapsed().unwrap_or(Duration::MAX)
-    }
-
-    fn secret_younger_than(&self, age: Duration) -> Option<&Arc<Secret>> {
-        self.outcome.as_ref().ok().filter(|_| self.age() < age)
-    }
-}
-
-impl Slot {
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn last(&self) -> Option<Read> {
-        self.kept().last.clone()
-    }
-
-    /// Tells whether a refusal may cause a read, and if so notes that it does.
-    fn may_reread(&self, interval: Duration) -> bool {
-        let mut kept = self.kept();
-        let since = kept.reread.map(|at| at.elapsed().unwrap_or(Duration::MAX));
-        let may = since.is_none_or(|since| since >= interval);
-        if may {
-            kept.reread = Some(SystemTime::now());
-        }
-        may
-    }
-}
 
 /// Reads webhook secrets and keeps them for a while. That a secret is absent is never remembered.
 #[derive(Debug)]

@@ -1,0 +1,111 @@
+//! A delivery's times, and how far it got: shared by whoever receives it and whoever has to answer in time.
+
+use std::{
+    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+
+use crate::cluster::patch::Limits;
+
+/// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
+const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
+
+/// How long the last attempt may take after that.
+const LAST_ATTEMPT_TIME: Duration = Duration::from_secs(2);
+
+/// How long the patch of one GitRepo may be tried again, even if its turn came just before the deadline.
+const LEAST_PATCH_TIME: Duration = Duration::from_secs(2);
+
+/// The stages of a delivery: whether it may still be stopped without a trace.
+const LOOKING: u8 = 0;
+const PATCHING: u8 = 1;
+const ABANDONED: u8 = 2;
+
+/// A delivery's times, and how far it got, for whoever has to answer before it is done.
+#[derive(Debug)]
+pub struct Progress {
+    pub(super) deadline: Instant,
+    pub(super) received: Timestamp,
+    pub(super) judged_at: Timestamp,
+    pub(super) redelivered: bool,
+    ends_at_deadline: bool,
+    stage: AtomicU8,
+    /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
+    pub(super) troubled: AtomicUsize,
+}
+
+impl Progress {
+    /// Received now; it has to be answered by `deadline`.
+    pub fn new(deadline: Instant) -> Self {
+        let now = Timestamp::now();
+        Self {
+            deadline,
+            received: now,
+            judged_at: now,
+            redelivered: false,
+            ends_at_deadline: false,
+            stage: AtomicU8::new(LOOKING),
+            troubled: AtomicUsize::new(0),
+        }
+    }
+
+    /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`.
+    pub fn redelivery(deadline: Instant, received: Timestamp, judged_at: Timestamp) -> Self {
+        let now = Self::new(deadline);
+        Self { received: received.min(now.received), judged_at, redelivered: true, ..now }
+    }
+
+    /// Nothing goes on after the deadline, patches neither.
+    #[must_use]
+    pub fn ending_at_deadline(self) -> Self {
+        Self { ends_at_deadline: true, ..self }
+    }
+
+    /// When it was received first.
+    pub const fn received(&self) -> Timestamp {
+        self.received
+    }
+
+    /// By when it has to be answered.
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Whether nothing goes on after the deadline.
+    pub const fn ends_at_deadline(&self) -> bool {
+        self.ends_at_deadline
+    }
+
+    /// Gives the delivery up, unless patches are under way; tells whether it is given up.
+    pub fn abandon(&self) -> bool {
+        self.enter(ABANDONED)
+    }
+
+    /// Tells whether patches may begin: not once the delivery was given up.
+    pub(super) fn begin_patching(&self) -> bool {
+        self.enter(PATCHING)
+    }
+
+    fn enter(&self, stage: u8) -> bool {
+        let entered =
+            self.stage.compare_exchange(LOOKING, stage, Ordering::AcqRel, Ordering::Acquire);
+        entered.is_ok() || entered == Err(stage)
+    }
+
+    /// Whether a patch has failed so far.
+    pub fn is_troubled(&self) -> bool {
+        self.troubled.load(Ordering::Relaxed) > 0
+    }
+
+    /// How long the patch of one GitRepo may take whose turn is now.
+    pub(super) fn patch_limits(&self) -> Limits {
+        if self.ends_at_deadline {
+            let end = self.deadline - TAKE_BACK_TIME;
+            return Limits { retry_until: end, end };
+        }
+        let retry_until = self.deadline.max(Instant::now() + LEAST_PATCH_TIME);
+        Limits { retry_until, end: retry_until + LAST_ATTEMPT_TIME }
+    }
+}
