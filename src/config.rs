@@ -16,8 +16,8 @@ const POD_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/
 pub struct Config {
     /// Who drives the service.
     pub platform: Platform,
-    /// `HOST`
-    pub host: IpAddr,
+    /// `HOST`; `None` for every address.
+    pub host: Option<IpAddr>,
     /// `PORT`
     pub port: u16,
     /// `METRICS_PORT`
@@ -144,9 +144,9 @@ impl Config {
         let platform = variables.platform()?;
         Ok(Self {
             platform,
-            host: variables.parsed("HOST", IpAddr::from([0, 0, 0, 0]), "an IP address")?,
-            port: variables.parsed("PORT", 8080, "a port number")?,
-            metrics_port: variables.parsed("METRICS_PORT", 9464, "a port number")?,
+            host: variables.parsed("HOST", "an IP address")?,
+            port: variables.parsed("PORT", "a port number")?.unwrap_or(8080),
+            metrics_port: variables.parsed("METRICS_PORT", "a port number")?.unwrap_or(9464),
             cluster: variables.cluster_access()?,
             gitrepo_namespaces: variables.namespaces("GITREPO_NAMESPACES")?,
             global_secret: variables.global_secret(pod_namespace)?,

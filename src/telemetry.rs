@@ -24,6 +24,9 @@ pub enum LogFormat {
     Text,
 }
 
+/// What kube says of each request that failed: our own lines say it, once and with the delivery.
+const SAID_TWICE: &str = "kube_client::client::builder=off";
+
 /// Reads a filter, levels for targets such as `info,kube=debug`.
 ///
 /// `tracing`'s `EnvFilter` knows spans and fields too, and brings an engine for regular expressions.
@@ -31,7 +34,7 @@ pub enum LogFormat {
 /// # Errors
 /// What is wrong with it.
 pub fn log_filter(directives: &str) -> Result<Targets, ParseError> {
-    directives.parse()
+    format!("{SAID_TWICE},{directives}").parse()
 }
 
 /// Sends the log to stderr from now on; a second call changes nothing.
@@ -67,6 +70,19 @@ mod tests {
     fn a_filter_that_is_none_is_refused() {
         assert!(log_filter("info,kube=debug").is_ok());
         assert!(log_filter("kube=loud").is_err());
+        assert!(log_filter("").is_ok());
+    }
+
+    #[test]
+    fn what_kube_repeats_is_left_out_unless_it_is_asked_for() {
+        use tracing::Level;
+        let target = "kube_client::client::builder";
+        let shows = |filter: &str| {
+            log_filter(filter).expect("is a filter").would_enable(target, &Level::ERROR)
+        };
+        assert!(!shows("info"));
+        assert!(!shows("debug,kube=debug"));
+        assert!(shows("info,kube_client::client::builder=error"));
     }
 
     #[test]

@@ -4,7 +4,13 @@ mod connections;
 mod figures;
 mod memory;
 
-use std::{future::Future, io, net::IpAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
     middleware::{Next, from_fn},
@@ -39,16 +45,33 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Listens at `host`.
+    /// Listens at `host`, or at every address.
     ///
     /// # Errors
-    /// That of the first port which cannot be had.
-    pub async fn bind(host: IpAddr, port: u16, metrics_port: u16) -> io::Result<Self> {
+    /// That of the first port which cannot be had; it names the variable.
+    pub async fn bind(host: Option<IpAddr>, port: u16, metrics_port: u16) -> io::Result<Self> {
         Ok(Self {
-            deliveries: TcpListener::bind((host, port)).await?,
-            figures: TcpListener::bind((host, metrics_port)).await?,
+            deliveries: listen("PORT", host, port).await?,
+            figures: listen("METRICS_PORT", host, metrics_port).await?,
         })
     }
+}
+
+async fn listen(variable: &str, host: Option<IpAddr>, port: u16) -> io::Result<TcpListener> {
+    let listener = match host {
+        Some(host) => TcpListener::bind((host, port)).await,
+        // All of both families, unless this machine knows one alone.
+        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+                TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+            }
+            listener => listener,
+        },
+    };
+    listener.map_err(|error| {
+        let takes = format!("{variable} is {port}; it takes a port that is free: {error}");
+        io::Error::new(error.kind(), takes)
+    })
 }
 
 /// Waits for the signal to stop; gives how long new deliveries are served after it: not at all after Ctrl-C.

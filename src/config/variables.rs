@@ -25,11 +25,12 @@ impl Variables<'_> {
     pub(super) fn parsed<T: std::str::FromStr>(
         &self,
         variable: &'static str,
-        default: T,
         takes: &str,
-    ) -> Result<T, ConfigError> {
-        let Some(held) = self.value(variable) else { return Ok(default) };
-        held.parse().map_err(|_| ConfigError { variable, held, takes: takes.to_owned() })
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(held) = self.value(variable) else { return Ok(None) };
+        let parsed =
+            held.parse().map_err(|_| ConfigError { variable, held, takes: takes.to_owned() });
+        parsed.map(Some)
     }
 
     pub(super) fn positive(
@@ -38,9 +39,9 @@ impl Variables<'_> {
         default: usize,
     ) -> Result<usize, ConfigError> {
         let takes = "a number of bytes above 0";
-        match self.parsed(variable, default, takes)? {
-            0 => Err(ConfigError { variable, held: "0".to_owned(), takes: takes.to_owned() }),
-            number => Ok(number),
+        match self.parsed(variable, takes)? {
+            Some(0) => Err(ConfigError { variable, held: "0".to_owned(), takes: takes.to_owned() }),
+            number => Ok(number.unwrap_or(default)),
         }
     }
 
