@@ -76,8 +76,8 @@ pub enum ReadError {
     /// The secret is there, but it is not what it should be; says what it is instead.
     #[error("cannot be used: {0}")]
     Unusable(String),
-    /// The store did not answer, or not in time.
-    #[error("cannot be reached: {0:#}")]
+    /// The store did not answer in time, or not with a secret; says what it answered.
+    #[error("cannot be had: {0:#}")]
     Unreachable(anyhow::Error),
 }
 

@@ -86,17 +86,12 @@ impl SecretsManager {
 fn read_error(error: &SdkError<GetSecretValueError>) -> ReadError {
     let status = error.raw_response().map(|response| response.status().as_u16());
     match error.code() {
-        // The last three: marked for deletion, or an id that no secret can have.
-        Some(
-            "ResourceNotFoundException"
-            | "InvalidRequestException"
-            | "InvalidParameterException"
-            | "ValidationException",
-        ) => ReadError::Missing,
+        Some("ResourceNotFoundException") => ReadError::Missing,
         Some("AccessDeniedException" | "AccessDenied" | "DecryptionFailure") => {
             ReadError::Forbidden
         }
         _ if status == Some(403) => ReadError::Forbidden,
+        // Marked for deletion, which can be undone, among them.
         _ => ReadError::Unreachable(anyhow::anyhow!(causes(error))),
     }
 }
