@@ -348,6 +348,55 @@ mod tests {
     }
 
     #[test]
+    fn a_longer_list_than_anybody_sends_is_malformed() {
+        for (name, kind, head, tail, limit) in [
+            (
+                "bitbucket-cloud",
+                "repo:push",
+                r#"{"repository":{"full_name":"a/b"},"push":{"changes":["#,
+                "]}}",
+                10_000,
+            ),
+            (
+                "bitbucket-server",
+                "repo:refs_changed",
+                r#"{"repository":{},"changes":["#,
+                "]}",
+                10_000,
+            ),
+            (
+                "bitbucket-server",
+                "repo:refs_changed",
+                r#"{"changes":[],"repository":{"links":{"clone":["#,
+                "]}}}",
+                16,
+            ),
+            (
+                "gitlab",
+                "System Hook",
+                r#"{"event_name":"repository_update","changes":["#,
+                "]}",
+                10_000,
+            ),
+            (
+                "azure-devops",
+                "",
+                r#"{"eventType":"git.push","resource":{"refUpdates":["#,
+                "]}}",
+                10_000,
+            ),
+        ] {
+            let is_too_long = |length: usize| {
+                let body = format!("{head}{}{tail}", vec!["{}"; length].join(","));
+                let event = (provider(name).parse)(Some(kind), body.as_bytes());
+                event.is_err_and(|malformed| malformed.0.starts_with("not the fields or types"))
+            };
+            assert!(!is_too_long(limit), "{name} {limit}");
+            assert!(is_too_long(limit + 1), "{name} {limit}");
+        }
+    }
+
+    #[test]
     fn a_delivery_is_known_by_its_first_id_unless_that_is_endless() {
         let with = |headers: &[(&'static str, String)]| {
             let mut delivery =

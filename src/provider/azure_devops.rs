@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Hosts, Malformed, Provider};
 use crate::{
     event::{Event, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, missing},
+    payload::{self, Object, RefUpdates, missing},
     repo_url::Service,
     signature::Scheme,
 };
@@ -35,7 +35,7 @@ struct Payload {
 #[derive(Deserialize)]
 struct Resource {
     #[serde(rename = "refUpdates")]
-    ref_updates: Option<Vec<Object<Update>>>,
+    ref_updates: Option<RefUpdates<Update>>,
     repository: Option<Object<NamedRepository>>,
 }
 
@@ -73,7 +73,7 @@ fn push(resource: Option<&Resource>) -> Result<Event, Malformed> {
         ));
     };
     let repository = Repository::from_urls([remote_url]);
-    let updates: Result<Vec<_>, Malformed> = updates.iter().map(|object| update(object)).collect();
+    let updates: Result<Vec<_>, Malformed> = updates.iter().map(update).collect();
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("resource.repository.remoteUrl"))?,
         refs: Refs::Known(updates?.into_iter().flatten().collect()),

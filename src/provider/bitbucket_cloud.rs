@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Hosts, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, missing},
+    payload::{self, Object, RefUpdates, missing},
     repo_url::Service,
     signature::{Scheme, Signed},
 };
@@ -43,7 +43,7 @@ struct NamedRepository {
 
 #[derive(Deserialize)]
 struct Changes {
-    changes: Option<Vec<Object<Change>>>,
+    changes: Option<RefUpdates<Change>>,
 }
 
 /// `new` is null when the ref was deleted, `old` when it was made.
@@ -78,7 +78,7 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     let updates = changes.ok_or_else(|| missing("push.changes"))?.iter();
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("repository.full_name"))?,
-        refs: Refs::Known(updates.filter_map(|change| update(change)).collect()),
+        refs: Refs::Known(updates.filter_map(update).collect()),
     }))
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Hosts, Malformed, Provider};
 use crate::{
     event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, missing},
+    payload::{self, CloneLinks, Object, RefUpdates, missing},
     repo_url::RepoUrl,
     signature::{Scheme, Signed},
 };
@@ -30,7 +30,7 @@ pub(super) static PROVIDER: Provider = Provider {
 #[derive(Deserialize)]
 struct Payload {
     repository: Option<Object<NamedRepository>>,
-    changes: Option<Vec<Object<Change>>>,
+    changes: Option<RefUpdates<Change>>,
     #[serde(rename = "toCommit")]
     to_commit: Option<Object<ToCommit>>,
     /// More refs than the mirror tells of; `changes` is empty then.
@@ -53,7 +53,7 @@ struct Project {
 
 #[derive(Deserialize)]
 struct Links {
-    clone: Option<Vec<Object<Link>>>,
+    clone: Option<CloneLinks<Link>>,
 }
 
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Hosts, Malformed, Provider};
 use crate::{
     event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, missing},
+    payload::{self, Object, RefUpdates, missing},
     repo_url::Service,
     signature::Scheme,
 };
@@ -33,7 +33,7 @@ struct Payload {
     git_ref: Option<String>,
     after: Option<String>,
     checkout_sha: Option<String>,
-    changes: Option<Vec<Object<Change>>>,
+    changes: Option<RefUpdates<Change>>,
     project: Option<Object<Urls>>,
     /// What old versions have in place of `project`.
     repository: Option<Object<Urls>>,
@@ -80,7 +80,7 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
 
 fn repository_update(payload: &Payload) -> Result<Event, Malformed> {
     let changes = payload.changes.as_ref().ok_or_else(|| missing("changes"))?;
-    let update = |change: &Object<Change>| {
+    let update = |change: &Change| {
         let full_ref = change.git_ref.as_deref().ok_or_else(|| missing("changes[].ref"))?;
         let after = change.after.as_deref().ok_or_else(|| missing("changes[].after"))?;
         Ok(RefUpdate::new(full_ref, Some(after)))
