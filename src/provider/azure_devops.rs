@@ -25,9 +25,13 @@ pub(super) static PROVIDER: Provider = Provider {
 };
 
 #[derive(Deserialize)]
-struct Payload {
+struct Kind {
     #[serde(rename = "eventType")]
     event_type: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Payload {
     resource: Option<Object<Resource>>,
 }
 
@@ -55,9 +59,13 @@ struct Update {
 }
 
 fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
-    let payload: Payload = payload::object(json)?;
-    match payload.event_type.as_deref() {
-        Some("git.push") => push(payload.resource.as_deref()),
+    // Alone first: the `resource` of other events has other fields and types.
+    let Kind { event_type } = payload::object(json)?;
+    match event_type.as_deref() {
+        Some("git.push") => {
+            let Payload { resource } = payload::object(json)?;
+            push(resource.as_deref())
+        }
         Some(_) => Ok(Event::Ignored("not a push")),
         None => Err(missing("eventType")),
     }
@@ -142,6 +150,9 @@ mod tests {
             let event = said(&PROVIDER, "", &json!({ "eventType": kind, "resource": {} }));
             assert_eq!(event, "ignored, not a push");
         }
+        let resource = json!({ "repository": "shop", "refUpdates": {} });
+        let build = json!({ "eventType": "build.complete", "resource": resource });
+        assert_eq!(said(&PROVIDER, "", &build), "ignored, not a push");
     }
 
     #[test]

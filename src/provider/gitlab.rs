@@ -25,10 +25,16 @@ pub(super) static PROVIDER: Provider = Provider {
     parse,
 };
 
+/// What a system hook is about; events of which there is a project's webhook too may have the second name alone.
+#[derive(Deserialize)]
+struct Kind {
+    event_name: Option<String>,
+    object_kind: Option<String>,
+}
+
 /// A push of a branch or a tag; in a `repository_update` the refs are in `changes`.
 #[derive(Deserialize)]
 struct Payload {
-    event_name: Option<String>,
     #[serde(rename = "ref")]
     git_ref: Option<String>,
     after: Option<String>,
@@ -56,10 +62,11 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match kind {
         Some("Push Hook" | "Tag Push Hook") => push(&payload::object(json)?),
         Some("System Hook") => {
-            let payload: Payload = payload::object(json)?;
-            match payload.event_name.as_deref() {
-                Some("push" | "tag_push") => push(&payload),
-                Some("repository_update") => repository_update(&payload),
+            // Alone first: in other events the same fields have other types, such as `changes` of a merge request.
+            let Kind { event_name, object_kind } = payload::object(json)?;
+            match event_name.or(object_kind).as_deref() {
+                Some("push" | "tag_push") => push(&payload::object(json)?),
+                Some("repository_update") => repository_update(&payload::object(json)?),
                 _ => Ok(Event::Ignored("not a push")),
             }
         }
@@ -196,6 +203,34 @@ mod tests {
             let event = said(&PROVIDER, kind, &json!({ "event_name": name }));
             assert!(event.starts_with("ignored"), "{kind} {name}");
         }
+    }
+
+    #[test]
+    fn another_event_may_have_the_fields_of_a_push_with_other_types() {
+        for payload in [
+            json!({
+                "object_kind": "merge_request",
+                "event_type": "merge_request",
+                "project": project(),
+                "changes": { "updated_at": { "previous": null, "current": "2026-01-01" } },
+            }),
+            json!({ "event_name": "user_create", "project": 1, "ref": [], "after": {} }),
+        ] {
+            assert_eq!(said(&PROVIDER, "System Hook", &payload), "ignored, not a push");
+        }
+    }
+
+    #[test]
+    fn a_system_hook_may_have_the_name_of_a_projects_webhook() {
+        let payload = json!({
+            "object_kind": "tag_push",
+            "ref": "refs/tags/v1",
+            "after": TAG_OBJECT,
+            "checkout_sha": COMMIT,
+            "project": project(),
+        });
+        let event = "push of gitlab.com/acme/group/shop: refs/tags/v1 at 1f0c3a1";
+        assert_eq!(said(&PROVIDER, "System Hook", &payload), event);
     }
 
     #[test]
