@@ -151,9 +151,14 @@ pub enum Repository {
 const BITBUCKET_SERVER_SSH_PORT: u16 = 7999;
 
 impl Repository {
-    /// A repository known by the URLs among `texts`; `None` if there is none.
+    /// A repository known by the URLs among `texts`, each once; `None` if there is none.
     pub fn from_urls<'t>(texts: impl IntoIterator<Item = &'t str>) -> Option<Self> {
-        let urls: Vec<RepoUrl> = texts.into_iter().filter_map(RepoUrl::parse).collect();
+        let mut urls = Vec::new();
+        for url in texts.into_iter().filter_map(RepoUrl::parse) {
+            if !urls.contains(&url) {
+                urls.push(url);
+            }
+        }
         (!urls.is_empty()).then_some(Self::Urls(urls))
     }
 

@@ -133,12 +133,18 @@ pub(crate) struct RefPush {
 }
 
 /// The repository of such a push, and of pings.
+///
+/// `homepage`, `website` and `original_url` do not count: its owner can write anything there.
 #[derive(Deserialize)]
 pub(crate) struct HostedRepository {
     clone_url: Option<String>,
     ssh_url: Option<String>,
     git_url: Option<String>,
     html_url: Option<String>,
+    /// Gitee's, beside the others.
+    git_http_url: Option<String>,
+    /// Gitee's, beside the others.
+    git_ssh_url: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -149,7 +155,14 @@ struct HeadCommit {
 impl HostedRepository {
     /// The repository by its URLs; `None` if it has none.
     pub(crate) fn named(&self) -> Option<Repository> {
-        let urls = [&self.clone_url, &self.ssh_url, &self.git_url, &self.html_url];
+        let urls = [
+            &self.clone_url,
+            &self.ssh_url,
+            &self.git_url,
+            &self.html_url,
+            &self.git_http_url,
+            &self.git_ssh_url,
+        ];
         Repository::from_urls(urls.into_iter().flatten().map(String::as_str))
     }
 }

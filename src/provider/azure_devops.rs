@@ -43,10 +43,19 @@ struct Resource {
     repository: Option<Object<NamedRepository>>,
 }
 
+/// A webhook has the first one alone, as far as is known.
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct NamedRepository {
-    #[serde(rename = "remoteUrl")]
     remote_url: Option<String>,
+    ssh_url: Option<String>,
+    web_url: Option<String>,
+}
+
+impl NamedRepository {
+    fn urls(&self) -> impl Iterator<Item = &str> {
+        [&self.remote_url, &self.ssh_url, &self.web_url].into_iter().flatten().map(String::as_str)
+    }
 }
 
 #[derive(Deserialize)]
@@ -74,13 +83,13 @@ fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
 fn push(resource: Option<&Resource>) -> Result<Event, Malformed> {
     let updates = resource.and_then(|resource| resource.ref_updates.as_ref());
     let repository = resource.and_then(|resource| resource.repository.as_ref());
-    let remote_url = repository.and_then(|repository| repository.remote_url.as_deref());
-    let (Some(updates), Some(remote_url)) = (updates, remote_url) else {
+    let repository = repository.filter(|repository| repository.urls().next().is_some());
+    let (Some(updates), Some(repository)) = (updates, repository) else {
         return Ok(Event::Ignored(
             "it does not say what was pushed: set \"Resource details to send\" of the service hook to \"All\"",
         ));
     };
-    let repository = Repository::from_urls([remote_url]);
+    let repository = Repository::from_urls(repository.urls());
     let updates: Result<Vec<_>, Malformed> = updates.iter().map(update).collect();
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("resource.repository.remoteUrl"))?,
@@ -127,6 +136,15 @@ mod tests {
             "push of dev.azure.com/acme/_git/shop: \
              refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, refs/heads/x gone"
         );
+    }
+
+    #[test]
+    fn a_repository_is_known_by_each_of_its_urls() {
+        for field in ["remoteUrl", "sshUrl", "webUrl"] {
+            let repository = json!({ field: "https://dev.azure.com/acme/web/_git/shop" });
+            let resource = json!({ "refUpdates": [], "repository": repository });
+            assert_eq!(push(&resource), "push of dev.azure.com/acme/web/_git/shop: ", "{field}");
+        }
     }
 
     #[test]

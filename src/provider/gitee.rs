@@ -71,6 +71,18 @@ mod tests {
     }
 
     #[test]
+    fn a_repository_is_known_by_each_of_its_urls() {
+        for field in ["clone_url", "ssh_url", "git_url", "html_url", "git_http_url", "git_ssh_url"]
+        {
+            let repository = json!({ field: "https://gitee.com/acme/shop" });
+            let payload =
+                json!({ "ref": "refs/heads/main", "after": COMMIT, "repository": repository });
+            let event = "push of gitee.com/acme/shop: refs/heads/main at 1f0c3a1";
+            assert_eq!(said(&PROVIDER, "Push Hook", &payload), event, "{field}");
+        }
+    }
+
+    #[test]
     fn everything_else_is_ignored() {
         for kind in ["Merge Request Hook", "Note Hook", ""] {
             assert!(said(&PROVIDER, kind, &json!({})).starts_with("ignored"), "{kind}");

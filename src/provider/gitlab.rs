@@ -52,10 +52,25 @@ struct Change {
     after: Option<String>,
 }
 
+/// Fleet's own receiver goes by `web_url` alone, which may be on another host than the others.
 #[derive(Deserialize)]
 struct Urls {
     git_http_url: Option<String>,
     git_ssh_url: Option<String>,
+    web_url: Option<String>,
+    /// The names that old versions have for them.
+    homepage: Option<String>,
+    url: Option<String>,
+    http_url: Option<String>,
+    ssh_url: Option<String>,
+}
+
+impl Urls {
+    fn all(&self) -> impl Iterator<Item = &str> {
+        let new = [&self.git_http_url, &self.git_ssh_url, &self.web_url];
+        let old = [&self.homepage, &self.url, &self.http_url, &self.ssh_url];
+        new.into_iter().chain(old).flatten().map(String::as_str)
+    }
 }
 
 fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
@@ -98,8 +113,7 @@ fn repository_update(payload: &Payload) -> Result<Event, Malformed> {
 
 fn event(payload: &Payload, updates: Vec<RefUpdate>) -> Result<Event, Malformed> {
     let places = [&payload.project, &payload.repository].into_iter().flatten();
-    let urls = places.flat_map(|urls| [&urls.git_http_url, &urls.git_ssh_url]).flatten();
-    let repository = Repository::from_urls(urls.map(String::as_str));
+    let repository = Repository::from_urls(places.flat_map(|urls| urls.all()));
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("project.git_http_url"))?,
         refs: Refs::Known(updates),
@@ -189,6 +203,37 @@ mod tests {
             "repository": project(),
         });
         let event = "push of gitlab.com/acme/group/shop: refs/heads/main at 1f0c3a1";
+        assert_eq!(said(&PROVIDER, "Push Hook", &payload), event);
+    }
+
+    #[test]
+    fn a_repository_is_known_by_each_of_its_urls() {
+        for (place, field) in [
+            ("project", "git_http_url"),
+            ("project", "git_ssh_url"),
+            ("project", "web_url"),
+            ("project", "homepage"),
+            ("project", "url"),
+            ("project", "http_url"),
+            ("project", "ssh_url"),
+            ("repository", "homepage"),
+        ] {
+            let urls = json!({ field: "https://git.acme.example/acme/shop" });
+            let payload = json!({ "ref": "refs/heads/main", "after": COMMIT, place: urls });
+            let event = "push of git.acme.example/acme/shop: refs/heads/main at 1f0c3a1";
+            assert_eq!(said(&PROVIDER, "Push Hook", &payload), event, "{place} {field}");
+        }
+    }
+
+    #[test]
+    fn the_web_url_may_be_on_another_host() {
+        let project = json!({
+            "git_http_url": "https://gitlab.com/acme/group/shop.git",
+            "web_url": "https://gitlab.acme.example/acme/group/shop",
+        });
+        let payload = json!({ "ref": "refs/heads/main", "after": COMMIT, "project": project });
+        let event = "push of gitlab.com/acme/group/shop and gitlab.acme.example/acme/group/shop: \
+                     refs/heads/main at 1f0c3a1";
         assert_eq!(said(&PROVIDER, "Push Hook", &payload), event);
     }
 

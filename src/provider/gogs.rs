@@ -84,8 +84,7 @@ mod tests {
         })
     }
 
-    const PLACES: &str = "gogs.acme.example:3000/acme/shop and \
-                          gogs.acme.example:2222/acme/shop and gogs.acme.example:3000/acme/shop";
+    const PLACES: &str = "gogs.acme.example:3000/acme/shop and gogs.acme.example:2222/acme/shop";
 
     fn push(git_ref: &str) -> String {
         let payload =
