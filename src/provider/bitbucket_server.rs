@@ -134,27 +134,28 @@ fn by_links(named: &NamedRepository) -> Option<Repository> {
     let links = named.links.as_ref()?.clone.as_ref()?;
     let hrefs = links.iter().filter_map(|link| link.href.as_deref());
     let Repository::Urls(mut urls) = Repository::from_urls(hrefs)? else { return None };
-    if let Some(other) = other_transport(&urls) {
-        urls.push(other);
-    }
+    let others: Vec<_> = urls.iter().filter_map(|url| other_transport(url, &urls)).collect();
+    urls.extend(others);
     Some(Repository::Urls(urls))
 }
 
-/// The URL over the transport that an administrator has switched off: the webhook leaves it out, and GitRepos may
-/// have it nevertheless, or reach the same server through a proxy that still serves it.
+/// The URL over the transport that no link has on the host of this one: an administrator has switched it off or put it
+/// elsewhere, and GitRepos may have it nevertheless, or reach the same server through a proxy that still serves it.
 ///
-/// `/scm/KEY/slug` over HTTP is `/KEY/slug` over SSH. Both are made as SSH URLs, whose port says nothing.
-fn other_transport(urls: &[RepoUrl]) -> Option<RepoUrl> {
-    let (web, ssh): (Vec<_>, Vec<_>) = urls.iter().partition(|url| url.is_web());
-    match (web.as_slice(), ssh.as_slice()) {
-        ([web, ..], []) => {
-            let segments: Vec<&str> = web.path().split('/').collect();
-            let [.., "scm", key, slug] = segments.as_slice() else { return None };
-            RepoUrl::parse(&format!("ssh://{}/{key}/{slug}", web.host()))
-        }
-        ([], [ssh, ..]) => RepoUrl::parse(&format!("ssh://{}/scm/{}", ssh.host(), ssh.path())),
-        _ => None,
+/// `/scm/KEY/slug` over HTTP is `/KEY/slug` over SSH. The port is not known. As an SSH URL, it is compared without;
+/// where other links say which ports the web has, this host is taken to have the web's own.
+fn other_transport(url: &RepoUrl, links: &[RepoUrl]) -> Option<RepoUrl> {
+    let host = url.host();
+    if links.iter().any(|link| link.is_web() != url.is_web() && link.host() == host) {
+        return None;
     }
+    if url.is_web() {
+        let segments: Vec<&str> = url.path().split('/').collect();
+        let [.., "scm", key, slug] = segments.as_slice() else { return None };
+        return RepoUrl::parse(&format!("ssh://{host}/{key}/{slug}"));
+    }
+    let scheme = if links.iter().any(RepoUrl::is_web) { "https" } else { "ssh" };
+    RepoUrl::parse(&format!("{scheme}://{host}/scm/{}", url.path()))
 }
 
 fn by_key_and_slug(named: &NamedRepository) -> Option<Repository> {
@@ -239,6 +240,17 @@ mod tests {
         assert_eq!(synchronized(true, &[]), format!("push of {PLACES}: unknown refs"));
     }
 
+    fn linked(links: &[&str]) -> Repository {
+        let payload = json!({ "repository": repository(links), "changes": [] });
+        let event = (PROVIDER.parse)(Some("repo:refs_changed"), payload.to_string().as_bytes());
+        let Ok(Event::Push(push)) = event else { panic!("{links:?} is no push") };
+        push.repository
+    }
+
+    fn is(links: &[&str], name: &str) -> bool {
+        linked(links).is(&RepoUrl::parse(name).expect("names a repository"))
+    }
+
     #[test]
     fn the_url_of_the_other_transport_is_made_up() {
         for (link, names) in [
@@ -252,14 +264,32 @@ mod tests {
             ),
             (SSH, ["http://bitbucket.acme.example:7990/scm/ACME/shop", SSH]),
         ] {
-            let payload = json!({ "repository": repository(&[link]), "changes": [] });
-            let event = (PROVIDER.parse)(Some("repo:refs_changed"), payload.to_string().as_bytes());
-            let Ok(Event::Push(push)) = event else { panic!("{link} is no push") };
             for name in names {
-                let spec = RepoUrl::parse(name).expect("names a repository");
-                assert!(push.repository.is(&spec), "{link} is not {name}");
+                assert!(is(&[link], name), "{link} is not {name}");
             }
         }
+    }
+
+    #[test]
+    fn it_is_made_up_for_each_host_of_the_links() {
+        let links = [HTTP, "ssh://git@ssh.acme.example:7999/acme/shop.git"];
+        for name in [
+            HTTP,
+            "ssh://git@bitbucket.acme.example:7999/acme/shop.git",
+            "ssh://git@ssh.acme.example/acme/shop.git",
+            "https://ssh.acme.example/scm/acme/shop.git",
+        ] {
+            assert!(is(&links, name), "{name}");
+        }
+        assert!(!is(&links, "https://ssh.acme.example:8443/scm/acme/shop.git"));
+        assert!(!is(&links, "https://other.acme.example/scm/acme/shop.git"));
+    }
+
+    #[test]
+    fn what_is_on_another_port_of_the_web_is_another_repository() {
+        let links = ["http://bitbucket.acme.example:7990/scm/acme/shop.git", SSH];
+        assert!(is(&links, "http://bitbucket.acme.example:7990/scm/acme/shop"));
+        assert!(!is(&links, HTTP));
     }
 
     #[test]
