@@ -31,11 +31,15 @@ impl RepoUrl {
     /// Reads a URL (`https`, `http`, `ssh`, `git`), `[user@]host:path` or `codecommit::region://name`.
     ///
     /// `None` for what names no repository on a host: no host or path, a query or a fragment, another scheme,
-    /// escapes that are not UTF-8, control characters.
+    /// escapes that are not UTF-8, control characters, `.` and `..`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         // What lenient readers of URLs read into these, Git does not.
         if text.contains(|c: char| c.is_control() || c == '\\') || text.contains(":///") {
+            return None;
+        }
+        // Git asks for them as they are, but `Url` goes up: `x/../acme/shop` would read as `acme/shop`.
+        if text.split('/').any(is_dots) {
             return None;
         }
         if let Some(rest) = text.strip_prefix("codecommit::") {
@@ -158,6 +162,10 @@ fn scp_port(path: &str) -> (Option<u16>, &str) {
     }
 }
 
+fn is_dots(segment: &str) -> bool {
+    [&b"."[..], b".."].iter().any(|dots| percent_decode_str(segment).eq(dots.iter().copied()))
+}
+
 fn canonical_host(text: &str) -> Option<String> {
     let host = Host::parse(text).ok()?.to_string();
     let name = host.strip_suffix('.').unwrap_or(&host);
@@ -175,6 +183,7 @@ fn canonical_path(text: &str) -> Option<String> {
         Some(named) if !named.is_empty() && !named.ends_with('/') => named,
         _ => &path,
     };
+    // Escaped slashes make segments that were none.
     let names_something =
         !path.is_empty() && !path.split('/').any(|part| matches!(part, "." | ".."));
     names_something.then(|| path.to_owned())
@@ -399,6 +408,22 @@ mod tests {
             "https://github.com/acme/shop#x",
             "git@github.com:acme/shop?x",
             "git@github.com:acme/../shop",
+            "https://github.com/evil/../acme/shop",
+            "https://github.com/acme/./shop",
+            "https://github.com/acme/shop/.",
+            "https://github.com/acme/shop/x/..",
+            "https://github.com/../acme/shop",
+            "https://github.com/evil/%2e%2e/acme/shop",
+            "https://github.com/evil/.%2E/acme/shop",
+            "https://github.com/%2E/acme/shop",
+            "https://github.com/evil%2f..%2facme/shop",
+            "https://github.com/evil/..%2facme/shop",
+            "ssh://git@github.com/evil/../acme/shop",
+            "git://github.com/evil/../acme/shop",
+            "git@github.com:../acme/shop",
+            "git@github.com:evil/%2e%2e/acme/shop",
+            "https://dev.azure.com/acme/evil/../_git/shop",
+            "codecommit::eu-west-1://..",
             "https://github.com/acme/%ff",
             "https://github.com/acme/%0ashop",
             "https://github.com/ac\nme/shop",
