@@ -280,6 +280,11 @@ mod tests {
             "ssh://acme@vs-ssh.visualstudio.com:22/web%20site/_ssh/shop",
             "ssh://acme@vs-ssh.visualstudio.com:22/DefaultCollection/web%20site/_ssh/shop",
             "ssh://acme@acme.visualstudio.com:22/web%20site/_git/shop",
+            "https://dev.azure.com/acme/web%20site/_git/_full/shop",
+            "https://dev.azure.com/acme/web%20site/_git/_optimized/shop",
+            "https://acme.visualstudio.com/DefaultCollection/web%20site/_git/_full/shop",
+            "git@ssh.dev.azure.com:v3/acme/web%20site/_full/shop",
+            "ssh://acme@vs-ssh.visualstudio.com:22/web%20site/_ssh/_optimized/shop",
         ]);
     }
 
@@ -292,6 +297,7 @@ mod tests {
             "https://acme.visualstudio.com/_git/shop",
             "https://acme.visualstudio.com/shop/_git/shop",
             "https://acme.visualstudio.com/DefaultCollection/_git/shop",
+            "https://acme.visualstudio.com/DefaultCollection/_git/_full/shop",
             "https://acme.visualstudio.com/DefaultCollection/shop/_git/shop",
             "git@ssh.dev.azure.com:v3/acme/shop/shop",
             "acme@vs-ssh.visualstudio.com:v3/acme/shop/shop",
@@ -307,6 +313,7 @@ mod tests {
         all_are_one(&[
             "https://azure.acme.example/tfs/Sales/shop/_git/shop",
             "https://azure.acme.example/tfs/Sales/_git/shop",
+            "https://azure.acme.example/tfs/Sales/shop/_git/_optimized/shop",
             "ssh://azure.acme.example:22/tfs/Sales/shop/_ssh/shop",
         ]);
         all_are_one(&[
@@ -374,6 +381,7 @@ mod tests {
             "https://github.com/xacme/shop",
             "https://github.com/acme/sh%256fp",
             "https:github.com/acme/shop",
+            "https://github.com/acme/_full/shop",
         ] {
             differ(other, ours);
             differ(ours, other);

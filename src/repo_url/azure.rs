@@ -7,7 +7,7 @@
 
 /// The path on `dev.azure.com` of a repository on Azure DevOps Services; `None` for what is none.
 pub(super) fn cloud_path(host: &str, user: &str, path: &str, web: bool) -> Option<String> {
-    let segments: Vec<&str> = path.split('/').collect();
+    let segments = segments(path);
     if let (
         "ssh.dev.azure.com" | "vs-ssh.visualstudio.com",
         ["v3", organization, project, repository],
@@ -41,14 +41,24 @@ pub(super) fn cloud_path(host: &str, user: &str, path: &str, web: bool) -> Optio
 /// The path of a repository on an Azure DevOps Server, `[tfs/]COLLECTION/[PROJECT/]_git/REPOSITORY`; `None` for
 /// what is none.
 pub(super) fn server_path(path: &str, web: bool) -> Option<String> {
-    let segments: Vec<&str> = path.split('/').collect();
-    match segments.as_slice() {
+    match segments(path).as_slice() {
         [before @ .., marker, repository] if is_marker(marker, web) => {
             let collection = if before.first() == Some(&"tfs") { 2 } else { 1 };
             Some(without_project(before, repository, collection))
         }
         _ => None,
     }
+}
+
+/// The segments without the `_full` or `_optimized` before the last one: with "Limited refs", a clone says by them which
+/// refs it wants. No project's name begins with an underscore.
+fn segments(path: &str) -> Vec<&str> {
+    let mut segments: Vec<&str> = path.split('/').collect();
+    if let [before @ .., "_full" | "_optimized", _] = segments.as_slice() {
+        let at = before.len();
+        segments.remove(at);
+    }
+    segments
 }
 
 /// `_git`, which old SSH URLs call `_ssh`.
