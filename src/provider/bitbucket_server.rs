@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Hosts, Malformed, Provider};
 use crate::{
-    event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
+    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
     payload::{self, CloneLinks, Object, RefUpdates, missing},
     repo_url::RepoUrl,
     signature::{Scheme, Signed},
@@ -33,7 +33,7 @@ struct Payload {
     changes: Option<RefUpdates<Change>>,
     #[serde(rename = "toCommit")]
     to_commit: Option<Object<ToCommit>>,
-    /// More refs than the mirror tells of; `changes` is empty then.
+    /// More refs than the mirror tells of; `changes` is empty then, as it is documented.
     #[serde(rename = "refLimitExceeded")]
     ref_limit_exceeded: Option<bool>,
 }
@@ -103,13 +103,16 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
 }
 
 fn refs(payload: &Payload) -> Result<Refs, Malformed> {
-    if payload.ref_limit_exceeded == Some(true) {
+    let (changes, are_more) =
+        (payload.changes.as_deref(), payload.ref_limit_exceeded == Some(true));
+    if are_more && changes.is_none_or(<[_]>::is_empty) {
         return Ok(Refs::Unknown);
     }
-    let changes = payload.changes.as_deref().ok_or_else(|| missing("changes"))?;
+    let changes = changes.ok_or_else(|| missing("changes"))?;
     // Where more than one ref moved, it is not said whose commit this is.
-    let to_commit = payload.to_commit.as_ref().filter(|_| changes.len() == 1);
+    let to_commit = payload.to_commit.as_ref().filter(|_| changes.len() == 1 && !are_more);
     let tagged = to_commit.and_then(|commit| commit.id.as_deref());
+    let tagged = tagged.filter(|id| CommitId::parse(id).is_some());
     let updates = changes.iter().map(|change| update(change, tagged));
     let updates: Result<Vec<_>, Malformed> = updates.collect();
     Ok(Refs::Known(updates?.into_iter().flatten().collect()))
@@ -227,6 +230,19 @@ mod tests {
     }
 
     #[test]
+    fn a_commit_of_the_tag_that_is_none_does_not_count() {
+        for to_commit in [json!(null), json!({}), json!({ "id": "x" }), json!({ "id": ZEROS })] {
+            let payload = json!({
+                "repository": repository(&[HTTP, SSH]),
+                "changes": [change("ADD", "refs/tags/v1", COMMIT)],
+                "toCommit": to_commit,
+            });
+            let event = said(&PROVIDER, "repo:refs_changed", &payload);
+            assert_eq!(event, format!("push of {PLACES}: refs/tags/v1 at 1f0c3a1"), "{to_commit}");
+        }
+    }
+
+    #[test]
     fn a_mirror_tells_of_refs_or_that_there_were_too_many() {
         let synchronized = |too_many: bool, changes: &[Value]| {
             let repository = repository(&[HTTP, SSH]);
@@ -235,8 +251,10 @@ mod tests {
             });
             said(&PROVIDER, "mirror:repo_synchronized", &payload)
         };
-        let event = synchronized(false, &[change("UPDATE", "refs/heads/main", COMMIT)]);
-        assert_eq!(event, format!("push of {PLACES}: refs/heads/main at 1f0c3a1"));
+        for too_many in [false, true] {
+            let event = synchronized(too_many, &[change("UPDATE", "refs/heads/main", COMMIT)]);
+            assert_eq!(event, format!("push of {PLACES}: refs/heads/main at 1f0c3a1"));
+        }
         assert_eq!(synchronized(true, &[]), format!("push of {PLACES}: unknown refs"));
     }
 

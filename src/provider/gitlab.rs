@@ -2,7 +2,7 @@
 //! of projects and groups, [system hooks](https://docs.gitlab.com/administration/system_hooks/), and
 //! [signing tokens](https://docs.gitlab.com/user/project/integrations/webhooks/).
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::{Hosts, Malformed, Provider};
 use crate::{
@@ -38,7 +38,9 @@ struct Payload {
     #[serde(rename = "ref")]
     git_ref: Option<String>,
     after: Option<String>,
-    checkout_sha: Option<String>,
+    /// The outer one is `None` where it is not there at all, the inner one where it is null.
+    #[serde(default, deserialize_with = "present")]
+    checkout_sha: Option<Option<String>>,
     changes: Option<RefUpdates<Change>>,
     project: Option<Object<Urls>>,
     /// What old versions have in place of `project`.
@@ -73,6 +75,10 @@ impl Urls {
     }
 }
 
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(field).map(Some)
+}
+
 fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match kind {
         Some("Push Hook" | "Tag Push Hook") => push(&payload::object(json)?),
@@ -93,8 +99,8 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
     let full_ref = payload.git_ref.as_deref().ok_or_else(|| missing("ref"))?;
     let after = payload.after.as_deref().ok_or_else(|| missing("after"))?;
     // `after` of an annotated tag is the tag object. `checkout_sha` is the commit, and null once the tag is gone.
-    let commit = match GitRef::parse(full_ref) {
-        Some(GitRef::Tag(_)) => payload.checkout_sha.as_deref(),
+    let commit = match (GitRef::parse(full_ref), &payload.checkout_sha) {
+        (Some(GitRef::Tag(_)), Some(checkout_sha)) => checkout_sha.as_deref(),
         _ => Some(after),
     };
     event(payload, RefUpdate::new(full_ref, commit).into_iter().collect())
@@ -172,6 +178,15 @@ mod tests {
         let payload = push("refs/tags/v1", TAG_OBJECT, None);
         let event = "push of gitlab.com/acme/group/shop: refs/tags/v1 gone";
         assert_eq!(said(&PROVIDER, "Tag Push Hook", &payload), event);
+    }
+
+    #[test]
+    fn a_version_without_checkout_sha_tells_of_tags_too() {
+        for (after, moved) in [(COMMIT, "at 1f0c3a1"), (ZEROS, "gone")] {
+            let payload = json!({ "ref": "refs/tags/v1", "after": after, "project": project() });
+            let event = format!("push of gitlab.com/acme/group/shop: refs/tags/v1 {moved}");
+            assert_eq!(said(&PROVIDER, "Tag Push Hook", &payload), event);
+        }
     }
 
     #[test]
