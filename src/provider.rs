@@ -18,10 +18,12 @@ mod gogs;
 mod testing;
 
 use http::HeaderMap;
+use serde::Deserialize;
 
 use crate::{
     delivery::Delivery,
     event::{Claim, Event, Push, Repository},
+    payload,
     repo_url::{RepoUrl, Service},
     signature::Scheme,
 };
@@ -53,8 +55,8 @@ pub struct Provider {
     pub markers: &'static [&'static str],
     /// The header that names the kind of event, in lower case.
     pub event_header: Option<&'static str>,
-    /// Headers with the delivery's id, in lower case, the first that is there counts.
-    pub delivery_headers: &'static [&'static str],
+    /// Where the delivery's id is.
+    pub delivery_id: IdIn,
     /// How a delivery proves who sent it, the strongest first: the first whose key the secret has is demanded.
     pub schemes: &'static [Scheme],
     /// Which hosts it may speak about.
@@ -74,6 +76,15 @@ pub enum Hosts {
     SelfHosted,
     /// All of them.
     Any,
+}
+
+/// Where a provider puts the id of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdIn {
+    /// In these headers, in lower case; the first that is there counts.
+    Headers(&'static [&'static str]),
+    /// In `id` of the body.
+    Body,
 }
 
 /// The body is not the JSON that the provider promises; says where, never what it held.
@@ -107,9 +118,19 @@ pub fn read(provider: &Provider, delivery: &Delivery) -> Result<Claim<Event>, Ma
 impl Provider {
     /// The id by which the provider knows this delivery, for logs and answers.
     pub fn delivery_id<'d>(&self, delivery: &'d Delivery) -> Option<&'d str> {
-        let id = self.delivery_headers.iter().find_map(|header| delivery.header(header))?;
-        (!id.is_empty() && id.len() <= DELIVERY_ID_LIMIT).then_some(id)
+        let id = match self.delivery_id {
+            IdIn::Headers(names) => names.iter().find_map(|name| delivery.header(name)),
+            IdIn::Body => payload::object::<Identified<'d>>(delivery.json()?).ok()?.id,
+        }?;
+        let is_printed = !id.is_empty() && id.len() <= DELIVERY_ID_LIMIT && id.is_ascii();
+        is_printed.then_some(id)
     }
+}
+
+/// A body with the id of its delivery; borrowed, so one with escapes is none.
+#[derive(Deserialize)]
+struct Identified<'j> {
+    id: Option<&'j str>,
 }
 
 impl Hosts {
@@ -412,6 +433,26 @@ mod tests {
         assert_eq!(gitlab.delivery_id(&with(&[("webhook-id", "b".to_owned())])), Some("b"));
         assert_eq!(gitlab.delivery_id(&with(&[("webhook-id", "b".repeat(129))])), None);
         assert_eq!(gitlab.delivery_id(&with(&[])), None);
+    }
+
+    #[test]
+    fn a_delivery_of_azure_is_known_by_the_id_in_its_body() {
+        let long = format!(r#"{{"id":"{}"}}"#, "b".repeat(129));
+        for (body, id) in [
+            (r#"{"id":"03c164c2-8912-4d5e-8009-3707d5f83734","x":[]}"#, true),
+            (r#"{"id":null}"#, false),
+            (r#"{"id":""}"#, false),
+            (r#"{"id":1}"#, false),
+            (r#"{"id":"é"}"#, false),
+            (r#"{"id":"\u001b[31m"}"#, false),
+            (&long, false),
+            (r#"["03c164c2"]"#, false),
+            ("", false),
+        ] {
+            let delivery = delivery(("x-vss-activityid", "x"), body.to_owned());
+            let known = provider("azure-devops").delivery_id(&delivery);
+            assert_eq!(known, id.then_some("03c164c2-8912-4d5e-8009-3707d5f83734"), "{body}");
+        }
     }
 
     /// JSON that uses the words of the payloads, so that it gets past the first field.

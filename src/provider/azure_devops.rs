@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{Event, Push, RefUpdate, Refs, Repository},
     payload::{self, Object, RefUpdates, missing},
@@ -18,7 +18,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "azure-devops",
     markers: &["x-vss-activityid", "x-vss-subscriptionid"],
     event_header: None,
-    delivery_headers: &[],
+    delivery_id: IdIn::Body,
     schemes: &[Scheme::Basic { username: "azure-username", password: "azure-password" }],
     hosts: Hosts::OwnAnd(Service::AzureDevOps),
     parse,

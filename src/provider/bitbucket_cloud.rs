@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
     payload::{self, Object, RefUpdates, missing},
@@ -15,7 +15,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "bitbucket-cloud",
     markers: &["x-hook-uuid"],
     event_header: Some("x-event-key"),
-    delivery_headers: &["x-request-uuid"],
+    delivery_id: IdIn::Headers(&["x-request-uuid"]),
     schemes: &[
         Scheme::HmacSha256 {
             key: "bitbucket-hmac",

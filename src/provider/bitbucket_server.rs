@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
     payload::{self, CloneLinks, Object, RefUpdates, missing},
@@ -16,7 +16,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "bitbucket-server",
     markers: &["x-event-key"],
     event_header: Some("x-event-key"),
-    delivery_headers: &["x-request-id"],
+    delivery_id: IdIn::Headers(&["x-request-id"]),
     schemes: &[Scheme::HmacSha256 {
         key: "bitbucket-server",
         header: "x-hub-signature",

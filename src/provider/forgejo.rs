@@ -4,7 +4,7 @@
 //! A form is signed over its JSON. It sends Gitea's and Gogs' headers too, and what was Gitea before may have the
 //! secret under their keys.
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::Event,
     payload::{self, RefPush},
@@ -15,7 +15,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "forgejo",
     markers: &["x-forgejo-event"],
     event_header: Some("x-forgejo-event"),
-    delivery_headers: &["x-forgejo-delivery"],
+    delivery_id: IdIn::Headers(&["x-forgejo-delivery"]),
     schemes: &[signed_with("forgejo"), signed_with("gitea"), signed_with("gogs")],
     hosts: Hosts::SelfHosted,
     parse,

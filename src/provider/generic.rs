@@ -11,7 +11,7 @@
 
 use serde::Deserialize;
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{Event, Push, RefUpdate, Refs, Repository},
     payload::{self, missing},
@@ -22,7 +22,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "generic",
     markers: &["webhook-id", "webhook-signature"],
     event_header: None,
-    delivery_headers: &["webhook-id"],
+    delivery_id: IdIn::Headers(&["webhook-id"]),
     schemes: &[Scheme::StandardWebhooks { key: "generic" }],
     hosts: Hosts::Any,
     parse,

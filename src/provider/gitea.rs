@@ -3,7 +3,7 @@
 //!
 //! A form is signed over its JSON. Fleet takes Gitea for Gogs, so its users have the secret under that key.
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::Event,
     payload::{self, RefPush},
@@ -14,7 +14,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "gitea",
     markers: &["x-gitea-event"],
     event_header: Some("x-gitea-event"),
-    delivery_headers: &["x-gitea-delivery"],
+    delivery_id: IdIn::Headers(&["x-gitea-delivery"]),
     schemes: &[signed_with("gitea"), signed_with("gogs")],
     hosts: Hosts::SelfHosted,
     parse,

@@ -1,7 +1,7 @@
 //! Gitee: [payloads](https://help.gitee.com/webhook/gitee-webhook-push-data-format) and
 //! [proof](https://gitee.com/help/articles/4290). The body repeats the secret.
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::Event,
     payload::{self, RefPush},
@@ -13,7 +13,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "gitee",
     markers: &["x-gitee-event"],
     event_header: Some("x-gitee-event"),
-    delivery_headers: &[],
+    delivery_id: IdIn::Headers(&[]),
     schemes: &[Scheme::Gitee { key: "gitee" }],
     hosts: Hosts::OwnAnd(Service::Gitee),
     parse,

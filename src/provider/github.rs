@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::Event,
     payload::{self, HostedRepository, Object, RefPush},
@@ -16,7 +16,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "github",
     markers: &["x-github-event"],
     event_header: Some("x-github-event"),
-    delivery_headers: &["x-github-delivery"],
+    delivery_id: IdIn::Headers(&["x-github-delivery"]),
     schemes: &[Scheme::HmacSha256 {
         key: "github",
         header: "x-hub-signature-256",

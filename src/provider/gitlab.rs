@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Deserializer};
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
     payload::{self, Object, RefUpdates, missing},
@@ -16,7 +16,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "gitlab",
     markers: &["x-gitlab-event"],
     event_header: Some("x-gitlab-event"),
-    delivery_headers: &["idempotency-key", "webhook-id", "x-gitlab-event-uuid"],
+    delivery_id: IdIn::Headers(&["idempotency-key", "webhook-id", "x-gitlab-event-uuid"]),
     schemes: &[
         Scheme::StandardWebhooks { key: "gitlab-signing-token" },
         Scheme::Token { key: "gitlab", header: "x-gitlab-token" },

@@ -6,7 +6,7 @@
 
 use serde::Deserialize;
 
-use super::{Hosts, Malformed, Provider};
+use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs},
     payload::{self, HostedRepository, Object, RefPush, missing},
@@ -17,7 +17,7 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "gogs",
     markers: &["x-gogs-event"],
     event_header: Some("x-gogs-event"),
-    delivery_headers: &["x-gogs-delivery"],
+    delivery_id: IdIn::Headers(&["x-gogs-delivery"]),
     schemes: &[Scheme::HmacSha256 {
         key: "gogs",
         header: "x-gogs-signature",
