@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use fleet_webhook::{
     delivery::Delivery,
-    provider::{PROVIDERS, Provider, codecommit},
+    provider::{self, PROVIDERS, Provider, codecommit},
     signature::{Scheme, Signed},
 };
 use hmac::{Hmac, KeyInit, Mac};
@@ -161,12 +161,43 @@ impl Event {
     /// The event signed at `now`, as Lambda gets it; one of EventBridge is as it was.
     pub fn signed_at(&self, now: Timestamp) -> Self {
         let mut signed = self.clone();
-        if !self.is_http() {
-            return signed;
+        if self.is_http() {
+            sign(self, signed.headers_mut(), now);
         }
-        let headers = signed.json.get_mut("headers").and_then(Value::as_object_mut);
-        sign(self, headers.expect("has headers"), now);
         signed
+    }
+
+    /// The request signed at `now`, by this scheme where several of the provider's share a header.
+    pub fn request_by(&self, scheme: &Scheme, now: Timestamp) -> Request {
+        let mut signed = self.signed_at(now);
+        put_proof(self, scheme, &self.body(), signed.headers_mut(), now);
+        signed.request()
+    }
+
+    /// The event with its JSON in the field `payload` of a form; its signature is no longer right.
+    pub fn in_a_form(&self) -> Self {
+        let json = String::from_utf8(self.body()).expect("is text");
+        let form =
+            form_urlencoded::Serializer::new(String::new()).append_pair("payload", &json).finish();
+        let mut event = self.called_a_form();
+        let fields = event.json.as_object_mut().expect("is an object");
+        fields.extend([
+            ("body".to_owned(), form.into()),
+            ("isBase64Encoded".to_owned(), false.into()),
+        ]);
+        event
+    }
+
+    /// The event with the content type of a form, whatever its body is.
+    pub fn called_a_form(&self) -> Self {
+        let mut event = self.clone();
+        let form = "application/x-www-form-urlencoded";
+        set(event.headers_mut(), "content-type", form.to_owned());
+        event
+    }
+
+    fn headers_mut(&mut self) -> &mut Map<String, Value> {
+        self.json.get_mut("headers").and_then(Value::as_object_mut).expect("has headers")
     }
 
     /// The answer that the README promises where GitRepos follow `main` and `v1.0.0` of all [`REPOSITORIES`] and
@@ -199,6 +230,12 @@ impl Event {
 }
 
 impl Request {
+    /// Whether its headers are those of this provider.
+    pub fn is_of(&self, provider: &Provider) -> bool {
+        let detected = provider::detect(self.delivery().headers());
+        detected.is_some_and(|detected| detected.name == provider.name)
+    }
+
     /// The delivery that our adapters make of it.
     pub fn delivery(&self) -> Delivery {
         let mut headers = HeaderMap::new();
@@ -215,12 +252,21 @@ pub fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("events")
 }
 
-/// The request of an event with its proof spoilt in each way, signed at `now` otherwise.
-pub fn spoilt(event: &Event, now: Timestamp) -> Vec<(&'static str, Request)> {
-    let provider = PROVIDERS.iter().find(|row| row.name == event.provider()).expect("is a row");
-    let demanded = provider.schemes.first().expect("proves itself");
-    let (header, prefix) = proof_header(demanded);
-    let right = event.request_at(now);
+/// The keys of the secret that a scheme takes.
+pub fn keys_of(scheme: &Scheme) -> Vec<&'static str> {
+    match scheme {
+        Scheme::HmacSha256 { key, .. }
+        | Scheme::Token { key, .. }
+        | Scheme::StandardWebhooks { key }
+        | Scheme::Gitee { key } => vec![key],
+        Scheme::Basic { username, password } => vec![username, password],
+    }
+}
+
+/// The request of an event with its proof by a scheme spoilt in each way, signed at `now` otherwise.
+pub fn spoilt(event: &Event, scheme: &Scheme, now: Timestamp) -> Vec<(&'static str, Request)> {
+    let (header, prefix) = proof_header(scheme);
+    let right = event.request_by(scheme, now);
     let proof = right.headers.iter().find(|(name, _)| name == header).expect("has a proof");
     let proof = proof.1.clone();
     let bare = proof.strip_prefix(prefix).expect("has its prefix").to_owned();
@@ -242,15 +288,22 @@ pub fn spoilt(event: &Event, now: Timestamp) -> Vec<(&'static str, Request)> {
         ("of no digits", with(&[format!("{prefix}{}", "~".repeat(bare.len()))])),
         ("too short", with(&[format!("{prefix}{shortened}")])),
         ("shorter than a prefix", with(&["abc".to_owned()])),
-        ("by another secret", wrongly_signed.request_at(now)),
+        ("by another secret", wrongly_signed.request_by(scheme, now)),
         ("sent twice", with(&[proof.clone(), proof])),
     ];
-    if matches!(demanded, Scheme::HmacSha256 { .. } | Scheme::StandardWebhooks { .. }) {
-        let mut changed = right;
-        changed.body.push(b' ');
-        spoilt.push(("of another body", changed));
+    if matches!(scheme, Scheme::HmacSha256 { .. } | Scheme::StandardWebhooks { .. }) {
+        spoilt.push(("of another body", of_another_commit(right)));
     }
     spoilt
+}
+
+/// The request with one digit of the commit changed in its body, where it stands.
+fn of_another_commit(mut request: Request) -> Request {
+    let id = COMMIT.as_bytes();
+    let at = request.body.windows(id.len()).position(|bytes| bytes == id).expect("has the commit");
+    let digit = request.body.get_mut(at).expect("is there");
+    *digit = if *digit == b'0' { b'1' } else { b'0' };
+    request
 }
 
 const fn proof_header(scheme: &Scheme) -> (&'static str, &'static str) {
@@ -319,7 +372,7 @@ fn put_proof(
             let secret = secret(key);
             let signed = [timestamp.as_bytes(), b"\n", secret.as_bytes()];
             let signature = STANDARD.encode(mac(secret.as_bytes(), &signed));
-            let by_password = event.what().ends_with("password");
+            let by_password = event.what().contains("password");
             set(headers, "x-gitee-token", if by_password { secret } else { signature });
             set(headers, "x-gitee-timestamp", timestamp);
         }
