@@ -2,6 +2,8 @@
 //! they are also called, `event` compares a payload's URLs with a GitRepo's.
 
 mod azure;
+#[cfg(test)]
+mod properties;
 mod service;
 
 use std::{
@@ -472,10 +474,6 @@ mod tests {
         }
     }
 
-    fn segment() -> impl Strategy<Value = String> {
-        "[a-z0-9][a-z0-9_-]{0,8}"
-    }
-
     proptest! {
         #[test]
         fn any_text_is_read_without_panic(text in ".*") {
@@ -489,45 +487,6 @@ mod tests {
             if let Some(url) = RepoUrl::parse(&text) {
                 prop_assert!(!url.host.is_empty() && !url.path.is_empty());
                 prop_assert_eq!(lower_case(&url.path), url.path.as_str());
-            }
-        }
-
-        #[test]
-        fn a_repository_is_one_in_all_its_forms(
-            host in "[a-z]{1,8}\\.example", owner in segment(), name in segment(), upper in any::<bool>(),
-        ) {
-            let forms = [
-                format!("https://{host}/{owner}/{name}"),
-                format!("https://u:p@{host}:443/{owner}/{name}.git/"),
-                format!("ssh://git@{host}:2222/{owner}/{name}.git"),
-                format!("git@{host}:{owner}/{name}.git"),
-                format!("git://{host}./{owner}/{name}"),
-            ]
-            .map(|form| if upper { form.replace(&owner, &owner.to_uppercase()) } else { form });
-            let state = RandomState::new();
-            for payload in &forms {
-                let repository = Repository::Urls(vec![url(payload)]);
-                for spec in &forms {
-                    prop_assert!(repository.is(&url(spec)), "{} is not {}", payload, spec);
-                    prop_assert!(repository.keys(&state).contains(&url(spec).key(&state)));
-                }
-            }
-        }
-
-        #[test]
-        fn two_repositories_are_never_one(
-            a in ("[a-z]{1,3}\\.example", segment(), segment()),
-            b in ("[a-z]{1,3}\\.example", segment(), segment()),
-        ) {
-            prop_assume!(a != b);
-            let [a, b] = [a, b].map(|(host, owner, name)| [
-                url(&format!("https://{host}/{owner}/{name}")),
-                url(&format!("git@{host}:{owner}/{name}.git")),
-            ]);
-            for payload in &a {
-                for spec in &b {
-                    prop_assert!(!Repository::Urls(vec![payload.clone()]).is(spec));
-                }
             }
         }
     }
