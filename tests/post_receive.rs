@@ -57,6 +57,14 @@ fn a_push_is_told_of_ref_by_ref() {
     assert_eq!(said, [("refs/heads/old".to_owned(), None)]);
 }
 
+#[test]
+fn the_readme_has_the_hook_as_it_is() {
+    let read = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file));
+    let [readme, hook] =
+        ["README.md", "examples/post-receive"].map(|file| read(file).expect("is a file"));
+    assert!(readme.contains(&format!("```sh\n{hook}```\n")));
+}
+
 /// A folder that is gone with the test.
 struct Folder(PathBuf);
 
