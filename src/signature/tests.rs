@@ -614,17 +614,6 @@ mod policy {
     }
 }
 
-/// The keys of the secret that a scheme takes.
-fn keys_of(scheme: &Scheme) -> Vec<&'static str> {
-    match scheme {
-        Scheme::HmacSha256 { key, .. }
-        | Scheme::Token { key, .. }
-        | Scheme::StandardWebhooks { key }
-        | Scheme::Gitee { key } => vec![key],
-        Scheme::Basic { username, password } => vec![username, password],
-    }
-}
-
 /// Text like a proof's, and what has the very form of one.
 fn any_proof() -> impl Strategy<Value = String> {
     let prefix = || prop::sample::select(vec!["", "sha256=", "v1,", "Basic "]);
@@ -671,10 +660,12 @@ proptest! {
                     ["", "whsec_", "whsec_dGhlIHNlY3JldCBvZiBzb21lYm9keSBlbHNl", "a secret of somebody else"]
                 {
                     let pairs: Vec<_> =
-                        keys_of(scheme).into_iter().map(|key| (key, value)).collect();
+                        scheme.keys().into_iter().map(|key| (key, value)).collect();
                     let verified = verify(provider, &delivery, &secret(&pairs), now());
                     // Not for want of a key: the proof itself is looked at.
-                    prop_assert_eq!(verified, Err(Refusal::Unverified), "{} {:?}", provider.name, pairs);
+                    let looked_at =
+                        matches!(verified, Err(Refusal::Unverified | Refusal::KeyUnusable(_)));
+                    prop_assert!(looked_at, "{} {:?}: {:?}", provider.name, pairs, verified);
                 }
             }
         }
