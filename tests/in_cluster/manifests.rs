@@ -17,13 +17,26 @@ fn knative_services() -> String {
     if let Some(definition) = published.and_then(|file| std::fs::read_to_string(file).ok()) {
         return definition;
     }
+    permissive("Service", "services", "serving.knative.dev", "v1")
+}
+
+/// Kinds of others, which only have to be taken here.
+const FOREIGN: [(&str, &str, &str, &str); 4] = [
+    ("DomainMapping", "domainmappings", "serving.knative.dev", "v1beta1"),
+    ("SinkBinding", "sinkbindings", "sources.knative.dev", "v1"),
+    ("Trigger", "triggers", "eventing.knative.dev", "v1"),
+    ("PodMonitor", "podmonitors", "monitoring.coreos.com", "v1"),
+];
+
+/// A definition that lets everything through.
+fn permissive(kind: &str, plural: &str, group: &str, version: &str) -> String {
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": { "name": "services.serving.knative.dev" },
+        "metadata": { "name": format!("{plural}.{group}") },
         "spec": {
-            "group": "serving.knative.dev", "scope": "Namespaced",
-            "names": { "kind": "Service", "plural": "services", "singular": "service" },
-            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": {
+            "group": group, "scope": "Namespaced",
+            "names": { "kind": kind, "plural": plural, "singular": kind.to_lowercase() },
+            "versions": [{ "name": version, "served": true, "storage": true, "schema": { "openAPIV3Schema": {
                 "type": "object", "x-kubernetes-preserve-unknown-fields": true,
             } } }],
         },
@@ -35,52 +48,114 @@ fn apply(cluster: &RealCluster, path: &str) {
     cluster.kubectl(&["apply", "-k", folder(path).to_str().unwrap()], "");
 }
 
-fn may(cluster: &RealCluster, namespace: &str, verb: &str, what: &str, in_namespace: &str) -> bool {
-    let account = format!("--as=system:serviceaccount:{namespace}:fleet-webhook");
-    let arguments = ["auth", "can-i", verb, what, "--namespace", in_namespace, &account];
+/// Whether `who` (what `--as` takes, and groups) may do something.
+fn may(cluster: &RealCluster, who: &[&str], verb: &str, what: &str, in_namespace: &str) -> bool {
+    let arguments = [&["auth", "can-i", verb, what, "--namespace", in_namespace], who].concat();
     cluster.kubectl_answer(&arguments).trim() == "yes"
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_installation_is_taken_and_gives_the_least_rights() {
-    let Some(cluster) = crate::cluster("manifests").await else { return };
+fn service_account(namespace: &str, name: &str) -> String {
+    format!("--as=system:serviceaccount:{namespace}:{name}")
+}
+
+/// Asserts that `who` has the least rights: on GitRepos everywhere, and on the one global secret.
+fn assert_least(cluster: &RealCluster, path: &str, who: &[&str], namespace: &str, watch: bool) {
+    let may = |verb, what, in_namespace| may(cluster, who, verb, what, in_namespace);
+    for verb in ["get", "list", "patch"] {
+        assert!(may(verb, "gitrepos.fleet.cattle.io", "team-a"), "{path}: {verb}");
+    }
+    assert!(may("patch", "gitrepos.fleet.cattle.io/status", "team-a"), "{path}");
+    assert_eq!(may("watch", "gitrepos.fleet.cattle.io", "team-a"), watch, "{path}");
+    assert!(may("get", "secret/gitjob-webhook", namespace), "{path}");
+    for (verb, what, in_namespace) in [
+        ("get", "secret/other", namespace),
+        ("list", "secrets", namespace),
+        ("get", "secret/gitjob-webhook", "fleet-default"),
+        ("create", "gitrepos.fleet.cattle.io", "team-a"),
+        ("update", "gitrepos.fleet.cattle.io", "team-a"),
+        ("delete", "gitrepos.fleet.cattle.io", "team-a"),
+        ("update", "gitrepos.fleet.cattle.io/status", "team-a"),
+        ("get", "pods", namespace),
+    ] {
+        assert!(!may(verb, what, in_namespace), "{path}: may {verb} {what} in {in_namespace}");
+    }
+}
+
+/// Asserts that `who` may read GitRepos' own secrets where that is listed, and nowhere else.
+fn assert_own_secrets(cluster: &RealCluster, who: &[&str]) {
+    let may = |in_namespace| may(cluster, who, "get", "secret/any", in_namespace);
+    assert!(may("fleet-default") && may("fleet-local"), "{who:?}");
+    assert!(!may("team-a") && !may("cattle-fleet-system"), "{who:?}");
+}
+
+/// A cluster with the namespaces that the manifests go to, and with the kinds that Kubernetes itself does not have.
+async fn cluster(name: &'static str) -> Option<&'static RealCluster> {
+    let cluster = crate::cluster(name).await?;
     cluster.kubectl(&["apply", "-f", "-"], &knative_services());
+    for (kind, plural, group, version) in FOREIGN {
+        cluster.kubectl(&["apply", "-f", "-"], &permissive(kind, plural, group, version));
+    }
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], "");
     for namespace in
         ["fleet-system", "cattle-fleet-system", "fleet-default", "fleet-local", "team-a"]
     {
         cluster.kubectl(&["create", "namespace", namespace], "");
     }
+    Some(cluster)
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_installation_is_taken_and_gives_the_least_rights() {
+    let Some(cluster) = cluster("manifests").await else { return };
     for (path, namespace) in [
         ("knative", "fleet-system"),
+        ("knative/overlays/public", "fleet-system"),
         ("knative/kubernetes", "fleet-system"),
         ("knative/overlays/cattle-fleet-system", "cattle-fleet-system"),
         ("knative/kubernetes/overlays/cattle-fleet-system", "cattle-fleet-system"),
         ("knative/kubernetes/overlays/instead-of-gitjob", "cattle-fleet-system"),
+        ("tests/knative/testdata/podmonitor", "cattle-fleet-system"),
+        ("tests/knative/testdata/retry", "cattle-fleet-system"),
     ] {
         apply(cluster, path);
-        let may = |verb, what, in_namespace| may(cluster, namespace, verb, what, in_namespace);
-        for verb in ["get", "list", "watch", "patch"] {
-            assert!(may(verb, "gitrepos.fleet.cattle.io", "team-a"), "{path}: {verb}");
-        }
-        assert!(may("get", "secret/gitjob-webhook", namespace), "{path}");
-        for (verb, what, in_namespace) in [
-            ("get", "secret/other", namespace),
-            ("list", "secrets", namespace),
-            ("get", "secret/gitjob-webhook", "fleet-default"),
-            ("create", "gitrepos.fleet.cattle.io", "team-a"),
-            ("update", "gitrepos.fleet.cattle.io", "team-a"),
-            ("delete", "gitrepos.fleet.cattle.io", "team-a"),
-            ("get", "pods", namespace),
-        ] {
-            assert!(!may(verb, what, in_namespace), "{path}: may {verb} {what} in {in_namespace}");
-        }
+        let who = service_account(namespace, "fleet-webhook");
+        assert_least(cluster, path, &[&who], namespace, true);
     }
-
+    // With ingress-tls.
     apply(cluster, "tests/knative/testdata/gitrepo-secrets");
-    let may = |in_namespace| may(cluster, "cattle-fleet-system", "get", "secret/any", in_namespace);
-    assert!(may("fleet-default") && may("fleet-local"));
-    assert!(!may("team-a") && !may("cattle-fleet-system"));
+    assert_own_secrets(cluster, &[&service_account("cattle-fleet-system", "fleet-webhook")]);
+    for (kind, name, namespace) in [
+        ("domainmapping", "fleet-webhook.example.com", "fleet-system"),
+        ("podmonitor", "fleet-webhook", "cattle-fleet-system"),
+        ("sinkbinding", "fleet-webhook-retry", "cattle-fleet-system"),
+        ("trigger", "fleet-webhook-retry", "cattle-fleet-system"),
+    ] {
+        cluster.kubectl(&["get", kind, name, "--namespace", namespace], "");
+    }
+    let hosts = [
+        "get",
+        "ingress",
+        "fleet-webhook",
+        "--namespace=cattle-fleet-system",
+        "--output=jsonpath={.spec.rules[0].host} {.spec.tls[0].hosts[0]}",
+    ];
+    assert_eq!(cluster.kubectl(&hosts, ""), "fleet-webhook.example.com fleet-webhook.example.com");
+    cluster.end();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_outside_the_cluster_gets_the_least_rights_and_no_watch() {
+    let Some(cluster) = cluster("outside").await else { return };
+    let account = service_account("cattle-fleet-system", "fleet-webhook-outside");
+    for (path, who) in [
+        ("knative/eks", &["--as=function", "--as-group=fleet-webhook"][..]),
+        ("knative/kubeconfig", &[account.as_str()][..]),
+    ] {
+        apply(cluster, path);
+        assert_least(cluster, path, who, "cattle-fleet-system", false);
+        assert!(!may(cluster, who, "get", "secret/any", "fleet-default"), "{path}");
+        apply(cluster, &format!("{path}/gitrepo-secrets"));
+        assert_own_secrets(cluster, who);
+    }
     cluster.end();
 }

@@ -108,6 +108,29 @@ func TestOwnSecretsAreReadableOnlyWhereListed(t *testing.T) {
 	}
 }
 
+func TestEveryBindingForAFunctionOutsideIsForThatFunction(t *testing.T) {
+	for folder, subject := range map[string]string{
+		manifests + "/eks":                        "Group/fleet-webhook",
+		manifests + "/eks/gitrepo-secrets":        "Group/fleet-webhook",
+		manifests + "/kubeconfig":                 "ServiceAccount/fleet-webhook-outside",
+		manifests + "/kubeconfig/gitrepo-secrets": "ServiceAccount/fleet-webhook-outside",
+	} {
+		bindings := 0
+		for _, object := range render(t, folder) {
+			if object.RoleRef.Name == "" {
+				continue
+			}
+			bindings++
+			if len(object.Subjects) != 1 || object.Subjects[0].Kind+"/"+object.Subjects[0].Name != subject {
+				t.Errorf("%s: %s %s binds %v", folder, object.Kind, object.Metadata.Name, object.Subjects)
+			}
+		}
+		if bindings != 2 {
+			t.Errorf("%s has %d bindings", folder, bindings)
+		}
+	}
+}
+
 func TestWhatIsPublicRefusesUnsignedDeliveries(t *testing.T) {
 	const reject = "- name: UNSIGNED_DELIVERIES\n          value: reject"
 	for folder, public := range map[string]bool{
@@ -142,7 +165,7 @@ type object struct {
 	Kind       string
 	Metadata   struct{ Name, Namespace string }
 	RoleRef    struct{ Name string }
-	Subjects   []struct{ Name, Namespace string }
+	Subjects   []struct{ Kind, Name, Namespace string }
 	text       []byte
 }
 

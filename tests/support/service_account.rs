@@ -53,12 +53,8 @@ fn manifests(cluster: &RealCluster) -> Vec<Value> {
     let file = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     let yaml = [
         cluster.kubectl(&["kustomize", folder.join("rbac").to_str().unwrap()], ""),
-        file("components/gitrepo-secrets/clusterrole.yaml"),
-        file("components/gitrepo-secrets/rolebindings.yaml")
-            .split("---\n")
-            .next()
-            .unwrap()
-            .to_owned(),
+        file("rbac/gitrepo-secrets/clusterrole.yaml"),
+        file("rbac/gitrepo-secrets/rolebindings.yaml").split("---\n").next().unwrap().to_owned(),
     ];
     let arguments = ["create", "--dry-run=client", "--output=json", "--filename=-"];
     yaml.iter()
