@@ -17,8 +17,18 @@ assert [policy["PolicyName"] for policy in policies] == ["AWSLambdaBasicExecutio
 url = boto3.client("lambda").get_function_url_config(FunctionName="fleet-webhook")
 assert url["AuthType"] == "NONE", url
 print("role", role, "url", url["FunctionUrl"], "code", function["CodeSize"], "bytes")
+# moto keeps what was asked for as it came; AWS makes conditions of it.
 policy = json.loads(boto3.client("lambda").get_policy(FunctionName="fleet-webhook")["Policy"])
-for statement in policy["Statement"]:
-    print("may be invoked:", statement["Action"], json.dumps(statement.get("Condition", {})))
+asked = {
+    statement["Action"]: (statement["Principal"], statement.get("FunctionUrlAuthType"), statement.get("InvokedViaFunctionUrl"))
+    for statement in policy["Statement"]
+}
+assert asked == {
+    "lambda:InvokeFunctionUrl": ("*", "NONE", None),
+    # Without the last anybody could invoke the function directly, with a CodeCommit event of his own making.
+    "lambda:InvokeFunction": ("*", None, True),
+}, policy
+groups = boto3.client("logs").describe_log_groups(logGroupNamePrefix="/aws/lambda/fleet-webhook")["logGroups"]
+assert [group.get("retentionInDays") for group in groups] == [30], groups
 size = os.path.getsize(sys.argv[1])
 assert size < 5_500_000, f"the zip has {size} bytes"
