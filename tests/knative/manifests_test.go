@@ -58,7 +58,7 @@ func TestKnativeAcceptsTheManifests(t *testing.T) {
 func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
 	for _, change := range [][2]string{
 		{"name: RUST_LOG", "name: PORT"},
-		{"timeoutSeconds: 60", "timeoutSeconds: 601"},
+		{"timeoutSeconds: 90", "timeoutSeconds: 601"},
 		{"containerConcurrency: 100", "containerConcurrency: 1001"},
 		{"name: http1", "name: http"},
 		{"serviceAccountName: fleet-webhook", "securityContext: {runAsUser: 65532}"},
