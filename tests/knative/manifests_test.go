@@ -31,6 +31,7 @@ var kustomizations = map[string]string{
 	manifests + "/kubernetes/overlays/instead-of-gitjob":   "cattle-fleet-system",
 	"testdata/own-image":                                   "my-fleet",
 	"testdata/gitrepo-secrets":                             "cattle-fleet-system",
+	"testdata/own-host-tls":                                "cattle-fleet-system",
 	"testdata/podmonitor":                                  "cattle-fleet-system",
 }
 
@@ -156,6 +157,15 @@ func TestTheImageIsOneEntryOfAKustomization(t *testing.T) {
 	service := find(t, render(t, "testdata/own-image"), "serving.knative.dev/v1", "Service")
 	if !bytes.Contains(service.text, []byte("image: registry.example.com/fleet-webhook:0.1.0\n")) {
 		t.Errorf("another image:\n%s", service.text)
+	}
+}
+
+func TestTheCertificateIsForTheHostOfTheIngress(t *testing.T) {
+	ingress := find(t, render(t, "testdata/own-host-tls"), "networking.k8s.io/v1", "Ingress")
+	for _, part := range []string{"- host: hooks.acme.example\n", "  - hosts:\n    - hooks.acme.example\n"} {
+		if !bytes.Contains(ingress.text, []byte(part)) {
+			t.Errorf("no %q in\n%s", part, ingress.text)
+		}
 	}
 }
 
