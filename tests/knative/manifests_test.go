@@ -138,7 +138,8 @@ func TestWhatIsPublicRefusesUnsignedDeliveries(t *testing.T) {
 		manifests:                      false,
 		manifests + "/overlays/public": true,
 		manifests + "/kubernetes":      true,
-		"testdata/gitrepo-secrets":     true,
+		manifests + "/kubernetes/overlays/instead-of-gitjob": true,
+		"testdata/gitrepo-secrets":                           true,
 	} {
 		var whole []byte
 		for _, object := range render(t, folder) {
