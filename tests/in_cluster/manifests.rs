@@ -144,7 +144,7 @@ async fn every_installation_is_taken_and_gives_the_least_rights() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_function_outside_the_cluster_gets_the_least_rights_and_no_watch() {
+async fn a_function_outside_the_cluster_gets_no_watch_and_some_namespaces_are_enough() {
     let Some(cluster) = cluster("outside").await else { return };
     let account = service_account("cattle-fleet-system", "fleet-webhook-outside");
     for (path, who) in [
@@ -156,6 +156,15 @@ async fn a_function_outside_the_cluster_gets_the_least_rights_and_no_watch() {
         assert!(!may(cluster, who, "get", "secret/any", "fleet-default"), "{path}");
         apply(cluster, &format!("{path}/gitrepo-secrets"));
         assert_own_secrets(cluster, who);
+    }
+
+    apply(cluster, "tests/knative/testdata/gitrepo-namespaces");
+    let account = service_account("cattle-fleet-system", "fleet-webhook");
+    for verb in ["get", "list", "watch", "patch"] {
+        let may = |namespace| {
+            may(cluster, &[account.as_str()], verb, "gitrepos.fleet.cattle.io", namespace)
+        };
+        assert!(may("fleet-default") && may("fleet-local") && !may("team-a"), "{verb}");
     }
     cluster.end();
 }

@@ -31,12 +31,16 @@ var kustomizations = map[string]string{
 	manifests + "/kubernetes/overlays/instead-of-gitjob":   "cattle-fleet-system",
 	"testdata/own-image":                                   "my-fleet",
 	"testdata/gitrepo-secrets":                             "cattle-fleet-system",
+	"testdata/gitrepo-namespaces":                          "cattle-fleet-system",
 	"testdata/own-host-tls":                                "cattle-fleet-system",
 	"testdata/podmonitor":                                  "cattle-fleet-system",
 }
 
 // Bindings are where the GitRepos are, not where the service is.
-const secretsBinding = "fleet-webhook-gitrepo-secrets"
+const (
+	secretsBinding  = "fleet-webhook-gitrepo-secrets"
+	gitreposBinding = "fleet-webhook-gitrepos"
+)
 
 func TestKnativeAcceptsTheManifests(t *testing.T) {
 	seen := map[string]int{}
@@ -80,7 +84,7 @@ func TestEverythingGoesToTheNamespaceThatIsNamed(t *testing.T) {
 	for folder, namespace := range kustomizations {
 		for _, object := range render(t, folder) {
 			clusterWide := slices.Contains([]string{"ClusterRole", "ClusterRoleBinding"}, object.Kind)
-			elsewhere := object.Metadata.Name == secretsBinding
+			elsewhere := slices.Contains([]string{secretsBinding, gitreposBinding}, object.Metadata.Name)
 			if !clusterWide && !elsewhere && object.Metadata.Namespace != namespace {
 				t.Errorf("%s: %s is in %q", folder, object.Kind, object.Metadata.Namespace)
 			}
@@ -104,6 +108,25 @@ func TestOwnSecretsAreReadableOnlyWhereListed(t *testing.T) {
 		}
 	}
 	slices.Sort(namespaces)
+	if !slices.Equal(namespaces, []string{"fleet-default", "fleet-local"}) {
+		t.Errorf("bound in %v", namespaces)
+	}
+}
+
+func TestGitReposOfSomeNamespacesNeedNoRightInTheWholeCluster(t *testing.T) {
+	var namespaces []string
+	for _, object := range render(t, "testdata/gitrepo-namespaces") {
+		if object.Kind == "ClusterRoleBinding" {
+			t.Errorf("%s is bound in the whole cluster", object.RoleRef.Name)
+		}
+		if object.Metadata.Name == gitreposBinding {
+			namespaces = append(namespaces, object.Metadata.Namespace)
+		}
+		value := "- name: GITREPO_NAMESPACES\n          value: " + strings.Join(namespaces, ",") + "\n"
+		if object.Kind == "Deployment" && !bytes.Contains(object.text, []byte(value)) {
+			t.Errorf("no %q in\n%s", value, object.text)
+		}
+	}
 	if !slices.Equal(namespaces, []string{"fleet-default", "fleet-local"}) {
 		t.Errorf("bound in %v", namespaces)
 	}
