@@ -15,14 +15,19 @@ import (
 
 const validity = 10 * 365 * 24 * time.Hour
 
-// newCertificates makes the CA, whose key is thrown away, the certificate
-// that it signs, and the key of service account tokens.
+// newCertificates makes the CA, whose key is thrown away, the certificates
+// that it signs, the API server's and a client's, and the key of service
+// account tokens.
 func (s *state) newCertificates() error {
 	caKey, _, err := newKey()
 	if err != nil {
 		return err
 	}
 	servingKey, servingKeyPEM, err := newKey()
+	if err != nil {
+		return err
+	}
+	clientKey, clientKeyPEM, err := newKey()
 	if err != nil {
 		return err
 	}
@@ -50,9 +55,20 @@ func (s *state) newCertificates() error {
 		return err
 	}
 
+	client := certificate(3, "fleet-webhook")
+	client.Subject.Organization = []string{"fleet-webhook"}
+	client.KeyUsage = x509.KeyUsageDigitalSignature
+	client.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	clientDER, err := x509.CreateCertificate(rand.Reader, client, ca, clientKey.Public(), caKey)
+	if err != nil {
+		return err
+	}
+
 	s.CA = armor("CERTIFICATE", caDER)
 	s.ServingCert = armor("CERTIFICATE", servingDER)
 	s.ServingKey = servingKeyPEM
+	s.ClientCert = armor("CERTIFICATE", clientDER)
+	s.ClientKey = clientKeyPEM
 	s.ServiceAccountKey = serviceAccountKeyPEM
 	return nil
 }

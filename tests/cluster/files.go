@@ -42,8 +42,7 @@ clusters:
       certificate-authority-data: %s
 users:
   - name: %[3]s
-    user:
-      token: %s
+    user:%s
 contexts:
   - name: %[3]s
     context: {cluster: test, user: %[3]s, namespace: fleet-system}
@@ -58,8 +57,9 @@ func (f *folder) writeFiles() error {
 		"service-account.key": f.ServiceAccountKey,
 		"tokens.csv":          fmt.Sprintf(tokens, f.AdminToken, f.FunctionToken),
 		"audit-policy.yaml":   auditPolicy,
-		"kubeconfig":          f.kubeconfig("admin", f.AdminToken),
-		"function.kubeconfig": f.kubeconfig("fleet-webhook", f.FunctionToken),
+		"kubeconfig":          f.kubeconfig("admin", token(f.AdminToken)),
+		"function.kubeconfig": f.kubeconfig("fleet-webhook", token(f.FunctionToken)),
+		"client.kubeconfig":   f.kubeconfig("fleet-webhook", f.clientCertificate()),
 	}
 	for name, content := range contents {
 		if err := os.WriteFile(f.path(name), []byte(content), 0o600); err != nil {
@@ -69,9 +69,17 @@ func (f *folder) writeFiles() error {
 	return nil
 }
 
-func (f *folder) kubeconfig(user, token string) string {
+func (f *folder) kubeconfig(user, credentials string) string {
 	ca := base64.StdEncoding.EncodeToString([]byte(f.CA))
-	return fmt.Sprintf(kubeconfig, f.server(), ca, user, token)
+	return fmt.Sprintf(kubeconfig, f.server(), ca, user, credentials)
+}
+
+func token(token string) string { return "\n      token: " + token }
+
+func (f *folder) clientCertificate() string {
+	encoded := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf("\n      client-certificate-data: %s\n      client-key-data: %s",
+		encoded([]byte(f.ClientCert)), encoded([]byte(f.ClientKey)))
 }
 
 func apiserverFlags(f *folder) []string {
@@ -86,6 +94,7 @@ func apiserverFlags(f *folder) []string {
 		"--tls-cert-file=" + f.path("apiserver.crt"),
 		"--tls-private-key-file=" + f.path("apiserver.key"),
 		"--token-auth-file=" + f.path("tokens.csv"),
+		"--client-ca-file=" + f.path("ca.crt"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + f.path("service-account.key"),
 		"--service-account-signing-key-file=" + f.path("service-account.key"),

@@ -26,6 +26,8 @@ type state struct {
 	CA                string
 	ServingCert       string
 	ServingKey        string
+	ClientCert        string
+	ClientKey         string
 	ServiceAccountKey string
 	AdminToken        string
 	FunctionToken     string
