@@ -3,12 +3,13 @@
 use std::{path::Path, time::Duration};
 
 use axum::{Router, body::Bytes, extract::State, response::IntoResponse as _};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::support::{
-    eks::EksFront,
+    eks::{EksFront, SESSION_TOKEN},
     github::{NEW, NEWER, OLD},
     lambda::Lambda,
     moto::Moto,
@@ -63,6 +64,77 @@ async fn a_kubeconfig_in_secrets_manager_is_used_and_read_again_when_its_token_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_in_a_kubeconfig_works_as_well_as_a_token() {
+    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
+    gitrepo(&space).await;
+    let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap().unwrap();
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "certified" },
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "function" },
+        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "fleet-webhook" }],
+    });
+    cluster.kubectl(&["apply", "-f", "-"], &binding.to_string());
+    let kubeconfig = std::fs::read_to_string(cluster.directory.join("client.kubeconfig")).unwrap();
+    assert!(kubeconfig.contains("client-key-data") && !kubeconfig.contains("token"));
+    moto.create_secret("certificate", &kubeconfig).await;
+    let mut variables = moto.variables();
+    variables.push(("KUBECONFIG_SECRET_ID", "certificate"));
+    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let returned = push(&lambda, &space, NEW).await;
+    assert_eq!(returned["outcome"], "accepted", "{returned}\n{}", lambda.log());
+    assert_eq!(space.commit("simple").await.as_deref(), Some(NEW));
+}
+
+/// An authority that has signed nothing here.
+const ANOTHER_CA: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBgTCCASegAwIBAgIUPG5TS11+Z3TLmIWTDlPrD7dE1xYwCgYIKoZIzj0EAwIw
+FTETMBEGA1UEAwwKYW5vdGhlciBDQTAgFw0yNjExMjUxMTAzMDhaGA8yMTI2MTEw
+MTExMDMwOFowFTETMBEGA1UEAwwKYW5vdGhlciBDQTBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABPA9XzdUE7XqztzAUJeloCnPYfD2sIa9tqd+9ihtbThKHm5boFN9
+us51QQhulCHaRGm1GaWWSXMNYJRO7/ftwDujUzBRMB0GA1UdDgQWBBSeqUbaca25
+dwDV97vOKEnJ2xHwSDAfBgNVHSMEGDAWgBSeqUbaca25dwDV97vOKEnJ2xHwSDAP
+BgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQCIjwOh7n4HlIL7ILj9
+3jWx9GV62/H6c6c/ieHrvPGvkwIgP+Wm3oOlxIXFh/haEcfrLSlmRn+Fs11xY8Uh
++GawunI=
+-----END CERTIFICATE-----
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_another_authority_vouches_for_gets_no_credentials() {
+    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
+    gitrepo(&space).await;
+    let mut kubeconfig = kubeconfig(&space);
+    kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"] =
+        json!(BASE64_STANDARD.encode(ANOTHER_CA));
+    moto.create_secret("another-ca", &kubeconfig.to_string()).await;
+    let mut by_secret = moto.variables();
+    by_secret.push(("KUBECONFIG_SECRET_ID", "another-ca"));
+
+    let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap().unwrap();
+    let ca = std::env::temp_dir().join("another-ca.pem");
+    std::fs::write(&ca, ANOTHER_CA).unwrap();
+    let front = EksFront::described_with(&moto, "impostor", cluster, Some(&ca)).await;
+    let Some(front) = front else { return };
+    let mut by_eks = moto.variables();
+    by_eks.extend([
+        ("EKS_CLUSTER_NAME", "impostor"),
+        ("AWS_ENDPOINT_URL_EKS", front.api.as_str()),
+        ("AWS_SESSION_TOKEN", SESSION_TOKEN),
+    ]);
+    for mut variables in [by_secret, by_eks] {
+        variables.push(("AWS_LAMBDA_FUNCTION_TIMEOUT", "3"));
+        let Some(lambda) = Lambda::start(&variables).await else { return };
+        let returned = push(&lambda, &space, NEW).await;
+        assert_eq!(returned["errorType"], "unavailable", "{returned}");
+        assert!(lambda.log().contains("invalid peer certificate"), "{returned}\n{}", lambda.log());
+    }
+    assert!(space.requests().is_empty(), "{:?}", space.requests());
+    assert!(front.tokens().await.is_empty());
+    assert_eq!(space.commit("simple").await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_kubeconfig_that_skips_tls_verification_is_refused() {
     let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
     gitrepo(&space).await;
@@ -101,6 +173,7 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
     variables.extend([
         ("EKS_CLUSTER_NAME", "production"),
         ("AWS_ENDPOINT_URL_EKS", front.api.as_str()),
+        ("AWS_SESSION_TOKEN", SESSION_TOKEN),
         ("FLEET_NAMESPACE", "cattle-fleet-system"),
         ("AWS_LAMBDA_FUNCTION_TIMEOUT", "5"),
     ]);
@@ -130,6 +203,11 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
     variables.push(("AWS_SECRET_ACCESS_KEY", "stolen"));
     let Some(stranger) = Lambda::start(&variables).await else { return };
     assert_eq!(stranger.invoke(&event(OLD)).await["errorType"], "unavailable");
+    assert_eq!(front.tokens().await.len(), 1);
+    variables.push(("AWS_SECRET_ACCESS_KEY", "test"));
+    variables.push(("AWS_SESSION_TOKEN", "of-another-session"));
+    let Some(another) = Lambda::start(&variables).await else { return };
+    assert_eq!(another.invoke(&event(OLD)).await["errorType"], "unavailable");
     assert_eq!(front.tokens().await.len(), 1);
     variables.push(("EKS_CLUSTER_NAME", "nowhere"));
     let Some(lost) = Lambda::start(&variables).await else { return };

@@ -14,6 +14,9 @@ use super::{
     real_cluster::RealCluster,
 };
 
+/// What a role's keys have besides; every token is signed with it.
+pub const SESSION_TOKEN: &str = "FwoGZXIvYXdzEXAMPLE/token+/=";
+
 /// A running front; it ends when dropped.
 pub struct EksFront {
     /// What answers `DescribeCluster`.
@@ -22,8 +25,18 @@ pub struct EksFront {
 }
 
 impl EksFront {
-    /// Starts it for a cluster that moto knows, and for the keys of [`Moto::variables`].
+    /// Starts it for a cluster that moto knows, and for the keys of [`Moto::variables`] with [`SESSION_TOKEN`].
     pub async fn start(moto: &Moto, name: &str, cluster: &RealCluster) -> Option<Self> {
+        Self::described_with(moto, name, cluster, None).await
+    }
+
+    /// The same, described with the certificate authority of a file instead of its own.
+    pub async fn described_with(
+        moto: &Moto,
+        name: &str,
+        cluster: &RealCluster,
+        ca: Option<&Path>,
+    ) -> Option<Self> {
         moto.create_cluster(name).await;
         let kubeconfig =
             std::fs::read_to_string(cluster.directory.join("function.kubeconfig")).unwrap();
@@ -34,6 +47,8 @@ impl EksFront {
             .arg(script)
             .args(["--cluster", name, "--region", REGION])
             .args(["--access-key", "test", "--secret-key", "test"])
+            .args(["--session-token", SESSION_TOKEN])
+            .args(ca.into_iter().flat_map(|ca| [Path::new("--described-ca"), ca]))
             .args(["--moto", &moto.url, "--upstream", &cluster.url])
             .args(["--upstream-token", token, "--upstream-ca"])
             .arg(cluster.directory.join("ca.crt"))

@@ -2,7 +2,8 @@
 
 Two listeners on 127.0.0.1. HTTPS is the cluster's endpoint. Plain HTTP stands in for the EKS API: it asks moto, and puts
 this endpoint and its certificate authority into what moto describes; `GET /seen` there lists the tokens that were taken.
-The token's signature is made again by botocore and compared, and STS (moto's) is asked who the caller is.
+The token's signature is made again by botocore and compared, and STS (moto's) is asked who the caller is. With another
+certificate authority than its own described (`--described-ca`), nobody can verify it.
 The first line on stdout is JSON with both addresses; it ends when stdin does.
 """
 import argparse
@@ -12,6 +13,7 @@ import http.client
 import http.server
 import ipaddress
 import json
+import pathlib
 import ssl
 import sys
 import tempfile
@@ -36,6 +38,8 @@ parser.add_argument("--cluster", required=True)
 parser.add_argument("--region", required=True)
 parser.add_argument("--access-key", required=True)
 parser.add_argument("--secret-key", required=True)
+parser.add_argument("--session-token", help="what a role's keys have besides")
+parser.add_argument("--described-ca", help="PEM file")
 parser.add_argument("--moto", required=True, help="http://127.0.0.1:PORT")
 parser.add_argument("--upstream", required=True, help="URL of the API server")
 parser.add_argument("--upstream-ca", help="PEM file")
@@ -49,7 +53,7 @@ verifying = threading.Lock()
 def signature(url, headers, at):
     """What botocore signs `url` with, at that time."""
     request = AWSRequest("GET", url, headers=headers)
-    credentials = Credentials(args.access_key, args.secret_key)
+    credentials = Credentials(args.access_key, args.secret_key, args.session_token)
     with mock.patch.object(botocore.auth, "get_current_datetime", lambda *_, **__: at):
         botocore.auth.SigV4QueryAuth(credentials, "sts", args.region, expires=60).add_auth(request)
     return urllib.parse.parse_qs(urllib.parse.urlsplit(request.url).query)["X-Amz-Signature"][0]
@@ -70,6 +74,8 @@ def verify(token):
     at = datetime.datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     if not -TOKEN_LIFE < datetime.datetime.now(UTC) - at < TOKEN_LIFE:
         raise ValueError("too old")
+    if query.get("X-Amz-Security-Token") != args.session_token:
+        raise ValueError("another session, or none")
     bare = f"https://{url.netloc}/?Action={query['Action']}&Version={query['Version']}"
     if query["X-Amz-Signature"] != signature(bare, {"x-k8s-aws-id": args.cluster}, at):
         raise ValueError("wrong signature: other keys, or another cluster's name")
@@ -144,7 +150,7 @@ class Api(Handler):
             self.wfile.write(body)
             return None
         cluster["cluster"]["endpoint"] = endpoint
-        cluster["cluster"]["certificateAuthority"] = {"data": base64.b64encode(certificate).decode()}
+        cluster["cluster"]["certificateAuthority"] = {"data": base64.b64encode(described_ca).decode()}
         return self.answer(200, json.dumps(cluster).encode())
 
 
@@ -170,6 +176,7 @@ def self_signed():
 
 
 certificate, private_key = self_signed()
+described_ca = pathlib.Path(args.described_ca).read_bytes() if args.described_ca else certificate
 cluster_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Cluster)
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 with tempfile.NamedTemporaryFile() as pem:
