@@ -24,6 +24,8 @@ async fn a_restart_of_the_api_server_is_lived_through() {
     function.logs("the index is in use").await;
     assert_eq!(function.push(&space, SECRET, "refs/heads/main", OLD).await.outcome(), "accepted");
 
+    // A version that the index's watch has not seen, since it is of no GitRepo.
+    space.secret(&space.fleet, "unrelated", json!({ "a": "b" })).await;
     tokio::task::block_in_place(|| cluster.stop());
     function.logs("the index is not in use").await;
     let away = function.push(&space, SECRET, "refs/heads/main", NEW).await;
@@ -49,12 +51,25 @@ async fn a_restart_of_the_api_server_is_lived_through() {
         sleep(Duration::from_millis(50)).await;
     }
     println!("the index was in use again {:?} after the API server was back", back.elapsed());
+    // The changes that an API server holds begin with its start: it answered 410, and the index was listed anew.
+    assert!(function.log().contains("no longer has the changes"), "{}", function.log());
     let before = space.requests().len();
     assert_eq!(function.push(&space, SECRET, "refs/heads/main", NEWER).await.outcome(), "accepted");
     let requests = space.requests().split_off(before);
     let patches = requests.iter().filter(|request| request.is_write()).count();
     let scans = requests.iter().filter(|request| request.uri.contains("includeObject")).count();
     assert_eq!((patches, scans), (1, 0), "{requests:?}");
+
+    let user_agent = concat!("fleet-webhook/", env!("CARGO_PKG_VERSION"));
+    assert!(requests.iter().all(|request| request.user_agent == user_agent), "{requests:?}");
+    let shop = space.read("shop").await;
+    let managers = shop["metadata"]["managedFields"].as_array().unwrap();
+    let ours = managers.iter().find(|manager| manager["manager"] == "fleet-webhook").unwrap();
+    let status = &ours["fieldsV1"]["f:status"];
+    assert!(
+        status["f:webhookCommit"].is_object() && status["f:lastWebhookTime"].is_object(),
+        "{ours}"
+    );
     cluster.end();
 }
 
