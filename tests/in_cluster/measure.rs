@@ -38,14 +38,19 @@ async fn memory_requests_and_times() {
         fill(&space, created, number).await;
         created = number;
         sleep(Duration::from_secs(3)).await;
-        resident.push((number, measure(&space, number).await));
+        resident.push((number as u64, measure(&space, number).await));
     }
     let ((few, small), (many, large)) = (resident[0], resident[2]);
-    println!("{} bytes resident for each GitRepo", (large - small) * 1024 / (many - few) as u64);
+    let each = |part: fn(&(u64, u64)) -> u64| (part(&large) - part(&small)) * 1024 / (many - few);
+    println!(
+        "bytes resident for each GitRepo: {} with the index, {} after that push",
+        each(|m| m.0),
+        each(|m| m.1)
+    );
     cluster.end();
 }
 
-/// Creates GitRepos that nobody pushes to.
+/// Creates GitRepos that nobody pushes to, each with a commit that a webhook announced once.
 async fn fill(space: &Space, from: usize, to: usize) {
     let path = format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos", space.apps);
     stream::iter(from..to)
@@ -61,14 +66,19 @@ async fn fill(space: &Space, from: usize, to: usize) {
                     "branch": "main", "pollingInterval": "1h",
                 },
             });
+            let status = json!({ "status": { "webhookCommit": format!("{number:040x}") } });
             let path = &path;
-            async move { drop(space.send(Method::POST, path, &gitrepo).await) }
+            async move {
+                space.send(Method::POST, path, &gitrepo).await;
+                let path = format!("{path}/some-application-{number}/status");
+                space.send(Method::PATCH, &path, &status).await;
+            }
         })
         .await;
 }
 
-/// Measures one process; gives its resident memory in KiB once the index is in use.
-async fn measure(space: &Space, number: usize) -> u64 {
+/// Measures one process; gives its resident memory in KiB once the index is in use, and after a push to nobody.
+async fn measure(space: &Space, number: usize) -> (u64, u64) {
     let requests_before = space.requests().len();
     let started = Instant::now();
     let function = Function::start(space, &[("RUST_LOG", "info")]).await;
@@ -80,8 +90,14 @@ async fn measure(space: &Space, number: usize) -> u64 {
     function.logs("the index is in use").await;
     let indexed = started.elapsed();
     sleep(Duration::from_secs(2)).await;
+    let with_index = memory(&function, "VmRSS");
+    // The scan that confirms it is the most that a delivery holds at once.
+    let answer = function.push(space, SECRET, "refs/heads/nobody-follows", &"d".repeat(40)).await;
+    assert_eq!(answer.outcome(), "ignored", "{}", function.log());
+    sleep(Duration::from_secs(2)).await;
     let (resident, peak) = (memory(&function, "VmRSS"), memory(&function, "VmHWM"));
     let at_start = verbs(space, requests_before);
+    let cpu_at_start = cpu(&function);
 
     let requests_before = space.requests().len();
     let (mut deliveries, mut patches) = (Vec::new(), Vec::new());
@@ -95,10 +111,15 @@ async fn measure(space: &Space, number: usize) -> u64 {
         "  from exec: listening {listening:?}, ready {ready:?}, first answer {:?} (it took {:?}), index in use {indexed:?}",
         first.0, first.1
     );
-    println!("  requests until then: {at_start:?}");
+    println!("  requests until then, and for a push that nobody follows: {at_start:?}");
     println!(
-        "  memory: {resident} KiB with the index, {peak} KiB at most, {} KiB after {TIMED} deliveries",
-        memory(&function, "VmRSS")
+        "  memory: {with_index} KiB with the index, {resident} KiB after that push, {peak} KiB at most; after {TIMED} deliveries {} KiB, {} KiB at most",
+        memory(&function, "VmRSS"),
+        memory(&function, "VmHWM")
+    );
+    println!(
+        "  on a CPU: {cpu_at_start:?} until then, {:?} for {TIMED} deliveries",
+        cpu(&function) - cpu_at_start
     );
     println!("  requests for {TIMED} deliveries: {:?}", verbs(space, requests_before));
     println!(
@@ -106,7 +127,7 @@ async fn measure(space: &Space, number: usize) -> u64 {
         percentiles(deliveries),
         percentiles(patches)
     );
-    resident
+    (with_index, resident)
 }
 
 async fn deliver(function: &Function, space: &Space, number: usize, sent: usize) -> Duration {
@@ -129,6 +150,20 @@ fn memory(function: &Function, field: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", function.id())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim_matches(|c: char| !c.is_ascii_digit()).parse().unwrap()
+}
+
+/// For how long its threads have been on a CPU.
+fn cpu(function: &Function) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", function.id())).unwrap().flatten();
+    let nanoseconds = tasks.map(|task| {
+        let schedstat = fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        schedstat
+            .split(' ')
+            .next()
+            .and_then(|on_cpu| on_cpu.parse::<u64>().ok())
+            .unwrap_or_default()
+    });
+    Duration::from_nanos(nanoseconds.sum())
 }
 
 /// How often each kind of request was made.
