@@ -1,7 +1,12 @@
 //! The few verbs of the API server that the function uses, in memory and with the real one's quirks, over plain HTTP.
 //!
-//! `objects` is what it holds; here are the routes, the Table, and the faults that a test can order.
+//! `objects` is what it holds, `lists` how it lists them, `watch` how it tells of changes, `faults` what a test can order;
+//! here are the routes.
 
+#[path = "faults.rs"]
+mod faults;
+#[path = "lists.rs"]
+mod lists;
 #[path = "objects.rs"]
 mod objects;
 #[path = "watch.rs"]
@@ -11,7 +16,7 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -24,9 +29,13 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use self::objects::{Objects, Place, Refused};
-pub use self::watch::Faults;
-use self::watch::{Change, Watched};
+use self::{
+    faults::Behaviour,
+    lists::{Request, list},
+    objects::{Objects, Place, Refused},
+    watch::{Change, Watched},
+};
+pub use self::{faults::Fault, watch::Faults};
 
 /// The token of whoever prepares and looks; any other is the function's.
 pub const ADMIN_TOKEN: &str = "admin";
@@ -34,25 +43,14 @@ pub const ADMIN_TOKEN: &str = "admin";
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub at: Instant,
     pub by_admin: bool,
     pub method: Method,
     pub uri: String,
     pub user_agent: String,
     pub trace_parent: String,
+    /// 0 until it is answered; for good if its sender went away before.
     pub status: u16,
-}
-
-/// What the function's next matching requests get in place of an answer.
-#[derive(Clone, Debug)]
-pub struct Fault {
-    pub method: Method,
-    /// A part of path and query.
-    pub uri: String,
-    pub status: u16,
-    /// How often.
-    pub times: usize,
-    /// How long the answer takes.
-    pub delay: Duration,
 }
 
 /// The server; stops with its runtime.
@@ -63,9 +61,20 @@ pub struct ApiServer(Arc<Mutex<Inner>>);
 struct Inner {
     objects: Objects,
     seen: Vec<Seen>,
-    faults: Vec<Fault>,
+    behaviour: Behaviour,
     watch_faults: Faults,
+    patches: Patches,
 }
+
+/// How many patches of the function are under way, and were at the most.
+#[derive(Default)]
+struct Patches {
+    now: usize,
+    most: usize,
+}
+
+/// A patch under way, until it is answered or its sender goes away.
+struct UnderWay(ApiServer);
 
 impl ApiServer {
     /// Listens on a free port of the loopback address.
@@ -78,19 +87,39 @@ impl ApiServer {
         (server, address)
     }
 
-    /// All requests so far.
+    /// All requests so far, in the order in which they came in.
     pub fn seen(&self) -> Vec<Seen> {
         self.inner().seen.clone()
     }
 
-    /// Orders a fault.
-    pub fn fail(&self, fault: Fault) {
-        self.inner().faults.push(fault);
+    /// How many patches of the function were under way at once, at the most.
+    pub fn most_patches_at_once(&self) -> usize {
+        self.inner().patches.most
     }
 
-    /// Ends all faults.
+    /// Orders a fault.
+    pub fn fail(&self, fault: Fault) {
+        self.inner().behaviour.fail(fault);
+    }
+
+    /// Answers the function's matching requests as usual, but late.
+    pub fn delay(&self, method: Method, uri: &str, delay: Duration) {
+        self.inner().behaviour.delay(method, uri, delay);
+    }
+
+    /// Asks to wait, whenever it refuses a request by a fault.
+    pub fn ask_to_wait(&self, seconds: u64) {
+        self.inner().behaviour.retry_after = Some(seconds);
+    }
+
+    /// Prints GitRepos without the column `Repo`, as a CRD may that is not Fleet's.
+    pub fn print_no_repo(&self) {
+        self.inner().behaviour.prints_no_repo = true;
+    }
+
+    /// Behaves as usual again; watches stay as they are.
     pub fn mend(&self) {
-        self.inner().faults.clear();
+        self.inner().behaviour = Behaviour::default();
     }
 
     /// Does something to all watches.
@@ -112,14 +141,46 @@ impl ApiServer {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fault(&self, method: &Method, uri: &str) -> Option<Fault> {
+    /// Notes a request; gives its number.
+    fn note(&self, seen: Seen) -> usize {
         let mut inner = self.inner();
-        let fault = inner
-            .faults
-            .iter_mut()
-            .find(|fault| fault.times > 0 && fault.method == *method && uri.contains(&fault.uri))?;
-        fault.times -= 1;
-        Some(fault.clone())
+        inner.seen.push(seen);
+        inner.seen.len() - 1
+    }
+
+    /// Counts a patch as long as it is under way.
+    fn begin(&self, method: &Method) -> Option<UnderWay> {
+        (*method == Method::PATCH).then(|| {
+            let mut inner = self.inner();
+            inner.patches.now += 1;
+            inner.patches.most = inner.patches.most.max(inner.patches.now);
+            UnderWay(self.clone())
+        })
+    }
+
+    /// Lets a request of the function wait, and refuses it where a test has said so.
+    async fn hold_up(&self, method: &Method, uri: &str) -> Option<Response> {
+        let (fault, lateness, retry_after) = {
+            let behaviour = &mut self.inner().behaviour;
+            let fault = behaviour.fault(method, uri);
+            (fault, behaviour.lateness(method, uri), behaviour.retry_after)
+        };
+        let Some(fault) = fault else {
+            tokio::time::sleep(lateness).await;
+            return None;
+        };
+        tokio::time::sleep(fault.delay).await;
+        let mut refusal = status(StatusCode::from_u16(fault.status).expect("a status"));
+        if let Some(seconds) = retry_after {
+            refusal.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+        }
+        Some(refusal)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.inner().patches.now -= 1;
     }
 }
 
@@ -135,10 +196,21 @@ async fn answer(
         headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
     };
     let by_admin = text(header::AUTHORIZATION) == format!("Bearer {ADMIN_TOKEN}");
-    let fault = if by_admin { None } else { server.fault(&method, &uri.to_string()) };
-    let response = if let Some(fault) = fault {
-        tokio::time::sleep(fault.delay).await;
-        status(StatusCode::from_u16(fault.status).expect("a status"))
+    let number = server.note(Seen {
+        at: Instant::now(),
+        by_admin,
+        method: method.clone(),
+        uri: uri.to_string(),
+        user_agent: text(header::USER_AGENT),
+        trace_parent: text(header::HeaderName::from_static("traceparent")),
+        status: 0,
+    });
+    let (_patch, refusal) = match by_admin {
+        true => (None, None),
+        false => (server.begin(&method), server.hold_up(&method, &uri.to_string()).await),
+    };
+    let response = if let Some(refusal) = refusal {
+        refusal
     } else if let Some(changes) = watch(&server, uri.path(), &query) {
         changes
     } else {
@@ -148,22 +220,14 @@ async fn answer(
             content_type: text(header::CONTENT_TYPE),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         };
-        let mut inner = server.inner();
-        match route(&mut inner.objects, &method, uri.path(), &request) {
+        match route(&mut server.inner(), &method, uri.path(), &request) {
             // A Table is text already, since the order of its fields matters.
             Ok(Value::String(table)) => table.into_response(),
             Ok(value) => (StatusCode::OK, axum::Json(value)).into_response(),
             Err(refused) => status(refused.0),
         }
     };
-    server.inner().seen.push(Seen {
-        by_admin,
-        method,
-        uri: uri.to_string(),
-        user_agent: text(header::USER_AGENT),
-        trace_parent: text(header::HeaderName::from_static("traceparent")),
-        status: response.status().as_u16(),
-    });
+    server.inner().seen[number].status = response.status().as_u16();
     response
 }
 
@@ -171,15 +235,8 @@ fn status(code: StatusCode) -> Response {
     (code, axum::Json(json!({ "kind": "Status", "code": code.as_u16() }))).into_response()
 }
 
-struct Request {
-    query: HashMap<String, String>,
-    accept: String,
-    content_type: String,
-    body: Value,
-}
-
 fn route(
-    objects: &mut Objects,
+    inner: &mut Inner,
     method: &Method,
     path: &str,
     request: &Request,
@@ -190,11 +247,13 @@ fn route(
         _ => {}
     }
     let place = place(path).ok_or(Refused(StatusCode::NOT_FOUND))?;
+    let Inner { objects, behaviour, .. } = inner;
     match (method, &place.name) {
         (&Method::POST, None) => objects.create(&place, request.body.clone()),
         (&Method::GET, Some(_)) => objects.read(&place),
         (&Method::GET, None) => {
-            Ok(list(&objects.list(&place, &request.query), objects.version(), request))
+            let (items, version) = (objects.list(&place, &request.query), objects.version());
+            Ok(list(&items, version, request, behaviour.prints_no_repo))
         }
         (&Method::PATCH, Some(_)) => objects.patch(&place, &request.content_type, &request.body),
         (&Method::DELETE, Some(_)) => objects.delete(&place),
@@ -221,36 +280,4 @@ fn watch(server: &ApiServer, path: &str, query: &HashMap<String, String>) -> Opt
     let number = |name: &str| query.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
     let (since, time) = (number("resourceVersion"), Duration::from_secs(number("timeoutSeconds")));
     Some(watch::answer(server.clone(), Watched { resource, namespace }, since, time))
-}
-
-/// A page of a list: whole with `resourceVersion=0`, which makes the real server ignore `limit`.
-fn list(items: &[Value], version: u64, request: &Request) -> Value {
-    let number = |name: &str| request.query.get(name).and_then(|text| text.parse::<usize>().ok());
-    let from_cache = request.query.get("resourceVersion").is_some_and(|version| version == "0");
-    let start = number("continue").unwrap_or(0);
-    let limit = number("limit").filter(|_| !from_cache).unwrap_or(usize::MAX);
-    let page: Vec<_> = items.iter().skip(start).take(limit).cloned().collect();
-    let next = start + page.len();
-    let next = if next < items.len() { next.to_string() } else { String::new() };
-    let metadata = json!({ "resourceVersion": version.to_string(), "continue": next });
-    if !request.accept.contains("as=Table") {
-        return json!({ "kind": "List", "items": page, "metadata": metadata });
-    }
-    let with_metadata =
-        request.query.get("includeObject").is_some_and(|object| object == "Metadata");
-    let row = |item: &Value| {
-        let object = with_metadata.then(|| json!({ "metadata": item["metadata"] }));
-        json!({ "cells": [item["metadata"]["name"], item["spec"]["repo"], item["status"]["commit"]], "object": object })
-    };
-    let columns: Vec<_> = ["Name", "Repo", "Commit"].map(|name| json!({ "name": name })).into();
-    // serde_json sorts keys and the real server does not: rows come last there.
-    let (metadata, columns, rows) = (
-        metadata.to_string(),
-        json!(columns).to_string(),
-        json!(page.iter().map(row).collect::<Vec<_>>()).to_string(),
-    );
-    let table = format!(
-        r#"{{"kind":"Table","metadata":{metadata},"columnDefinitions":{columns},"rows":{rows}}}"#
-    );
-    Value::String(table)
 }

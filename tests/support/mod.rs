@@ -15,11 +15,13 @@ pub mod eks;
 pub mod events;
 pub mod function;
 pub mod github;
+pub mod kubeconfig;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 #[cfg(feature = "lambda")]
 pub mod moto;
 pub mod real_cluster;
+pub mod sender;
 pub mod service_account;
 pub mod shared;
 pub mod sink;

@@ -10,7 +10,8 @@ use reqwest::{Certificate, Client, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{
-    api_server::{ADMIN_TOKEN, ApiServer},
+    api_server::{ADMIN_TOKEN, ApiServer, Fault},
+    kubeconfig::kubeconfig,
     real_cluster::RealCluster,
     service_account::{self, Right},
 };
@@ -148,6 +149,11 @@ impl Space {
         }
     }
 
+    /// Orders a fault of the embedded server.
+    pub fn fail(&self, fault: Fault) {
+        self.embedded_server().expect("is embedded").fail(fault);
+    }
+
     /// The repository's URL on GitHub.
     pub fn github_url(&self) -> String {
         format!("https://github.com/{}", self.repository)
@@ -240,7 +246,6 @@ impl Space {
         self.requests().into_iter().filter(ours).collect()
     }
 
-    /// Sends a request as the admin.
     /// Reads anything, as a Table where that is wanted.
     pub async fn read_as(&self, path: &str, table: bool) -> Value {
         let accept =
@@ -251,6 +256,7 @@ impl Space {
         serde_json::from_str(&response.text().await.expect("a body")).unwrap_or_default()
     }
 
+    /// Sends a request as the admin.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Value {
         let merge_patch = "application/merge-patch+json";
         let content_type = if method == Method::PATCH { merge_patch } else { "application/json" };
@@ -274,14 +280,4 @@ fn gitrepos(namespace: &str) -> String {
 
 fn secrets(namespace: &str) -> String {
     format!("/api/v1/namespaces/{namespace}/secrets")
-}
-
-fn kubeconfig(cluster: &Value, user: &Value) -> String {
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "test",
-        "clusters": [{ "name": "test", "cluster": cluster }],
-        "users": [{ "name": "function", "user": user }],
-        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "function" } }],
-    })
-    .to_string()
 }
