@@ -1,0 +1,263 @@
+//! The program as a process: what it says and how it ends where it cannot start, and that it stops when it is told to.
+
+#![cfg(feature = "knative")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
+
+mod support;
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Read as _,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
+    process::{Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use self::support::{
+    api_server::Fault, function::Function, kubeconfig::SilentServer, space::Space,
+};
+
+/// How a program ended.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended {
+    code: Option<i32>,
+    /// What it wrote to the standard error.
+    said: String,
+}
+
+impl Ended {
+    /// The one line that it said, and that it is for whoever started it to put right.
+    fn usage(&self) -> &str {
+        assert_eq!(self.code, Some(2), "{self:?}");
+        let line = self.said.strip_suffix('\n').unwrap_or_else(|| panic!("no line: {self:?}"));
+        assert!(!line.is_empty() && !line.contains('\n'), "one line: {self:?}");
+        line
+    }
+}
+
+/// Runs the program with these variables alone; it has to end by itself.
+fn run<V: AsRef<OsStr>>(variables: &[(&str, V)]) -> Ended {
+    let program = std::env::var_os("FLEET_WEBHOOK_PROGRAM")
+        .unwrap_or_else(|| env!("CARGO_BIN_EXE_fleet-webhook").into());
+    let mut child = Command::new(program)
+        .env_clear()
+        .envs(variables.iter().map(|(name, value)| (name, value.as_ref())))
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut said = String::new();
+    while child.try_wait().expect("is ours").is_none() {
+        if Instant::now() > deadline {
+            child.kill().expect("is ours");
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            panic!("it does not end:\n{said}");
+        }
+        sleep(Duration::from_millis(10));
+    }
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    Ended { code: child.wait().expect("is ours").code(), said }
+}
+
+/// A folder of its own, gone when the test is over.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path =
+            std::env::temp_dir().join(format!("fleet-webhook-{}-{name}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// Writes a file; gives its path.
+    fn file(&self, name: &str, contents: &str) -> String {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, contents).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_variable_that_cannot_be_used_ends_it_with_one_line_that_names_it() {
+    for (variable, value) in [
+        ("HOST", "localhost"),
+        ("PORT", "eighty"),
+        ("PORT", "65536"),
+        ("METRICS_PORT", "-1"),
+        ("FLEET_NAMESPACE", "Fleet System"),
+        ("WEBHOOK_SECRET_NAME", "a/b"),
+        ("SECRET_CACHE_TTL", "a minute"),
+        ("LOOKUP_CACHE_TTL", "-10s"),
+        ("ROTATION_WINDOW", "1d"),
+        ("UNSIGNED_DELIVERIES", "yes"),
+        ("POLLING_INTERVAL", "never"),
+        ("GITREPO_NAMESPACES", "team-a,Team B"),
+        ("GITREPO_NAMESPACES", ","),
+        ("MAX_BODY_BYTES", "0"),
+        ("MAX_BODY_BYTES", "25MB"),
+        ("DEADLINE", "4.5"),
+        ("DEADLINE", "0s"),
+        ("K_SINK", "broker"),
+        ("RUST_LOG", "fleet_webhook=loud"),
+        ("LOG_FORMAT", "xml"),
+    ] {
+        let ended = run(&[(variable, value)]);
+        let line = ended.usage();
+        assert!(line.starts_with(&format!("fleet-webhook: {variable} is ")), "{line}");
+        assert!(line.contains("; it takes "), "{line}");
+        // What it held may be a password in a URL.
+        assert!(line.contains(value) || variable == "K_SINK", "{line}");
+    }
+}
+
+#[test]
+fn a_value_that_is_no_text_does_not_count_as_unset() {
+    for variable in ["GITREPO_NAMESPACES", "UNSIGNED_DELIVERIES", "WEBHOOK_SECRET_NAME"] {
+        let ended = run(&[(variable, OsStr::from_bytes(b"\xff"))]);
+        assert!(ended.usage().contains(variable), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_password_in_a_url_is_not_shown() {
+    let ended = run(&[("K_SINK", "ftp://user:hunter2@sink")]);
+    assert!(ended.usage().starts_with("fleet-webhook: K_SINK is "), "{ended:?}");
+    assert!(!ended.said.contains("hunter2"), "{ended:?}");
+}
+
+#[cfg(feature = "aws")]
+#[test]
+fn two_ways_to_the_cluster_end_it_with_one_line_that_names_them() {
+    let ended = run(&[("KUBECONFIG", "/kubeconfig"), ("EKS_CLUSTER_NAME", "prod")]);
+    let line = ended.usage();
+    assert!(line.contains("EKS_CLUSTER_NAME") && line.contains("KUBECONFIG"), "{line}");
+}
+
+#[test]
+fn without_any_cluster_it_says_what_to_set_and_where_to_look_around() {
+    let home = Folder::new("home");
+    let ended = run(&[("HOME", home.0.as_os_str())]);
+    let line = ended.usage();
+    assert!(line.contains("KUBECONFIG"), "{line}");
+    assert!(line.contains("cargo run --example quickstart"), "{line}");
+}
+
+#[test]
+fn a_kubeconfig_that_is_not_there_is_named() {
+    let ended = run(&[("KUBECONFIG", "/nowhere/kubeconfig")]);
+    let line = ended.usage();
+    assert!(line.contains("KUBECONFIG") && line.contains("/nowhere/kubeconfig"), "{line}");
+}
+
+/// A kubeconfig with a token or a key, and a mistake beside it.
+const MISTAKES: [(&str, &str); 4] = [
+    ("a list that does not end", "users: [{ name: me, user: { token: hunter2 }"),
+    ("a tab", "users:\n- name: me\n  user:\n    token: hunter2\n\tusername: me\n"),
+    ("a list where a text belongs", "users:\n- name: me\n  user:\n    token: [hunter2]\n"),
+    ("a text where a list belongs", "users: hunter2\n"),
+];
+
+#[test]
+fn a_kubeconfig_with_a_mistake_ends_it_with_one_line_that_shows_nothing_of_it() {
+    let folder = Folder::new("mistakes");
+    for (mistake, contents) in MISTAKES {
+        let path = folder.file("kubeconfig", contents);
+        let named = run(&[("KUBECONFIG", path)]);
+        let default_path = folder.file(".kube/config", contents);
+        let default = run(&[("HOME", folder.0.as_os_str())]);
+        fs::remove_file(default_path).unwrap();
+        for ended in [named, default] {
+            let line = ended.usage();
+            assert!(line.contains("KUBECONFIG"), "{mistake}: {line}");
+            assert!(!line.contains("hunter2"), "{mistake}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_cluster_whose_certificate_nobody_checks_is_refused() {
+    let folder = Folder::new("insecure");
+    let config = "current-context: c\ncontexts:\n- name: c\n  context: {cluster: k, user: me}\nclusters:\n- name: k\n  cluster: {server: 'https://127.0.0.1:9', insecure-skip-tls-verify: true}\nusers:\n- name: me\n  user: {token: hunter2}\n";
+    let ended = run(&[("KUBECONFIG", folder.file("kubeconfig", config))]);
+    assert!(ended.usage().contains("insecure-skip-tls-verify"), "{ended:?}");
+    assert!(!ended.said.contains("hunter2"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_start_line_says_which_cluster_which_secret_and_whether_it_is_there() {
+    let forbidden = Fault::always(Method::GET, "/secrets/", 403);
+    let broken = Fault::always(Method::GET, "/secrets/", 500);
+    for (is_there, fault, said) in [
+        (true, None, "yes"),
+        (false, None, "no"),
+        (true, Some(forbidden), "may not be read"),
+        (true, Some(broken), "cannot be reached"),
+    ] {
+        let space = Space::embedded().await;
+        if is_there {
+            space.secret(&space.fleet, "webhook", json!({ "github": "hunter2" })).await;
+        }
+        if let Some(fault) = fault {
+            space.fail(fault);
+        }
+        let function = Function::start(&space, &[("WEBHOOK_SECRET_NAME", "webhook")]).await;
+        function.logs("\"starting\"").await;
+
+        let log = function.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let starts: Vec<_> = lines.filter(|line| line["message"] == "starting").collect();
+        let [start] = starts.as_slice() else { panic!("{log}") };
+        let kubeconfig: Value =
+            serde_json::from_str(&fs::read_to_string(&space.kubeconfig).unwrap()).unwrap();
+        let server = kubeconfig["clusters"][0]["cluster"]["server"].as_str().unwrap();
+        assert_eq!(start["level"], "INFO");
+        assert_eq!(start["cluster"].as_str().unwrap().trim_end_matches('/'), server);
+        assert_eq!(start["secret"], format!("{}/webhook", space.fleet));
+        assert!(start["secret.present"].as_str().unwrap().starts_with(said), "{start}");
+        assert!(!log.contains("hunter2"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_cluster_is_silent_it_lives_and_stops_when_it_is_told_to() {
+    let (space, silent) = (Space::embedded().await, SilentServer::start());
+    let folder = Folder::new("silent");
+    let kubeconfig = folder.file("kubeconfig", &silent.kubeconfig());
+    let mut function = Function::start(&space, &[("KUBECONFIG", &kubeconfig)]).await;
+
+    let started = Instant::now();
+    assert_eq!(function.request("GET", "/healthz").await.status, 200);
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(!function.log().contains("\"starting\""), "it knows nothing of the secret yet");
+    function.signal("TERM");
+    function.logs("no longer ready").await;
+    assert_eq!(function.request("GET", "/healthz").await.status, 200);
+    assert_eq!(function.request("GET", "/readyz").await.status, 503);
+
+    assert_eq!(function.exit_code().await, Some(0), "{}", function.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ctrl_c_ends_it_at_once() {
+    let space = Space::embedded().await;
+    let mut function = Function::start(&space, &[]).await;
+    let told = Instant::now();
+    function.signal("INT");
+    assert_eq!(function.exit_code().await, Some(0), "{}", function.log());
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+}
