@@ -15,10 +15,14 @@ mod support;
 mod events;
 #[path = "suite/index.rs"]
 mod index;
+#[path = "suite/intervals.rs"]
+mod intervals;
 #[path = "suite/lookups.rs"]
 mod lookups;
 #[path = "suite/patches.rs"]
 mod patches;
+#[path = "suite/pressure.rs"]
+mod pressure;
 #[path = "suite/refusals.rs"]
 mod refusals;
 #[path = "suite/retry.rs"]

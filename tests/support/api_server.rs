@@ -102,7 +102,7 @@ impl ApiServer {
         self.inner().behaviour.fail(fault);
     }
 
-    /// Answers the function's matching requests as usual, but late.
+    /// Does what the function's matching requests ask for at once, and answers late.
     pub fn delay(&self, method: Method, uri: &str, delay: Duration) {
         self.inner().behaviour.delay(method, uri, delay);
     }
@@ -158,23 +158,20 @@ impl ApiServer {
         })
     }
 
-    /// Lets a request of the function wait, and refuses it where a test has said so.
-    async fn hold_up(&self, method: &Method, uri: &str) -> Option<Response> {
+    /// Refuses a request of the function where a test has said so; else says how late it is answered.
+    async fn meet(&self, method: &Method, uri: &str) -> Result<Duration, Response> {
         let (fault, lateness, retry_after) = {
             let behaviour = &mut self.inner().behaviour;
             let fault = behaviour.fault(method, uri);
             (fault, behaviour.lateness(method, uri), behaviour.retry_after)
         };
-        let Some(fault) = fault else {
-            tokio::time::sleep(lateness).await;
-            return None;
-        };
+        let Some(fault) = fault else { return Ok(lateness) };
         tokio::time::sleep(fault.delay).await;
         let mut refusal = status(StatusCode::from_u16(fault.status).expect("a status"));
         if let Some(seconds) = retry_after {
             refusal.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
-        Some(refusal)
+        Err(refusal)
     }
 }
 
@@ -205,11 +202,12 @@ async fn answer(
         trace_parent: text(header::HeaderName::from_static("traceparent")),
         status: 0,
     });
-    let (_patch, refusal) = match by_admin {
-        true => (None, None),
-        false => (server.begin(&method), server.hold_up(&method, &uri.to_string()).await),
+    let (_patch, met) = match by_admin {
+        true => (None, Ok(Duration::ZERO)),
+        false => (server.begin(&method), server.meet(&method, &uri.to_string()).await),
     };
-    let response = if let Some(refusal) = refusal {
+    let lateness = *met.as_ref().unwrap_or(&Duration::ZERO);
+    let response = if let Err(refusal) = met {
         refusal
     } else if let Some(changes) = watch(&server, uri.path(), &query) {
         changes
@@ -227,6 +225,7 @@ async fn answer(
             Err(refused) => status(refused.0),
         }
     };
+    tokio::time::sleep(lateness).await;
     server.inner().seen[number].status = response.status().as_u16();
     response
 }

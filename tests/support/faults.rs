@@ -44,7 +44,7 @@ impl Fault {
 #[derive(Default)]
 pub struct Behaviour {
     faults: Vec<Fault>,
-    /// Requests that are answered rightly, and late.
+    /// Requests that are done at once and answered late.
     slow: Vec<(Method, String, Duration)>,
     /// What every refusal asks to wait for, in seconds.
     pub retry_after: Option<u64>,
