@@ -68,7 +68,7 @@ async fn a_push_that_the_api_server_cannot_take_is_queued_and_patched_when_it_co
     assert_eq!((up.status, up.body), (204, Value::Null), "{}", function.log());
     assert_eq!(space.commit("shop").await.as_deref(), Some(NEW));
 
-    let lines = function.delivery_lines();
+    let lines = function.deliveries_logged(3).await;
     let outcomes: Vec<_> = lines.iter().map(|line| line["outcome"].as_str().unwrap()).collect();
     assert_eq!(outcomes, ["queued", "unavailable", "accepted"]);
     assert!(lines[0]["delivery.received"].is_null());
@@ -193,7 +193,7 @@ async fn an_event_gives_no_more_rights_than_the_delivery_in_it() {
         let answer = Event::forged(&message(name, value)).deliver(&function).await;
         assert_eq!((answer.status, answer.body), (204, Value::Null));
     }
-    let outcomes = function.delivery_lines();
+    let outcomes = function.deliveries_logged(2).await;
     assert!(outcomes.iter().all(|line| line["outcome"] == "unauthorized"), "{outcomes:?}");
     for nonsense in ["", "{}", "[]"] {
         let answer = Event::forged(nonsense).deliver(&function).await;
@@ -231,7 +231,7 @@ async fn a_push_that_waited_does_not_overtake_a_later_one() {
         assert_eq!(events[event].deliver(&function).await.status, 204);
         assert_eq!(space.commit("shop").await.as_deref(), Some(commit), "{}", function.log());
     }
-    let line = function.delivery_lines().pop().unwrap();
+    let line = function.deliveries_logged(6).await.pop().unwrap();
     assert!(line["gitrepos.skipped"].as_str().unwrap().ends_with("unchanged"), "{line}");
     let skipped: Vec<_> = function.delivery_lines();
     assert!(skipped.iter().any(|line| {

@@ -200,7 +200,7 @@ async fn the_callers_trace_is_carried_to_the_api_server_and_into_the_log() {
     let answer = function.deliver(&headers, body).await;
 
     assert_eq!(answer.status, 200);
-    let line: Vec<Value> = function.delivery_lines();
+    let line = function.deliveries_logged(1).await;
     assert_eq!(line[0]["trace.id"], TRACE);
     let seen = space.embedded_server().unwrap().seen();
     let patch = seen.iter().find(|seen| seen.method == Method::PATCH).expect("a patch");

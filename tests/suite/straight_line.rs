@@ -198,7 +198,7 @@ async fn the_log_has_one_line_for_a_delivery_and_no_secret(space: &Space) {
     function.push(space, SECRET, "refs/heads/main", NEW).await;
     function.push(space, "a wrong secret", "refs/heads/main", NEWER).await;
 
-    let lines = function.delivery_lines();
+    let lines = function.deliveries_logged(2).await;
     assert_eq!(lines.len(), 2, "{}", function.log());
     let line = &lines[0];
     assert_eq!(line["provider"], "github");

@@ -131,6 +131,16 @@ impl Function {
         entries.into_iter().filter(|entry| entry["message"] == "delivery").collect()
     }
 
+    /// The log lines of deliveries, once there are so many; what it logs is read a moment after its answers.
+    pub async fn deliveries_logged(&self, number: usize) -> Vec<Value> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.delivery_lines().len() < number {
+            assert!(Instant::now() < deadline, "it logged no {number}:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.delivery_lines()
+    }
+
     pub fn id(&self) -> u32 {
         self.process.id()
     }
