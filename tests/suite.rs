@@ -23,6 +23,8 @@ mod lookups;
 mod patches;
 #[path = "suite/pressure.rs"]
 mod pressure;
+#[path = "suite/reading_secrets.rs"]
+mod reading_secrets;
 #[path = "suite/refusals.rs"]
 mod refusals;
 #[path = "suite/retry.rs"]
