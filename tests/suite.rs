@@ -13,6 +13,8 @@ mod support;
 
 #[path = "suite/events.rs"]
 mod events;
+#[path = "suite/floods.rs"]
+mod floods;
 #[path = "suite/index.rs"]
 mod index;
 #[path = "suite/intervals.rs"]

@@ -21,7 +21,6 @@ on_both!(
     a_monorepo_with_many_gitrepos_is_patched_whole,
     gitrepos_of_one_name_in_two_namespaces_are_both_found,
     only_the_configured_namespaces_are_looked_in,
-    a_flood_of_forged_deliveries_causes_one_scan_and_no_write,
 );
 
 const SECRET: &str = "correct horse battery staple";
@@ -102,23 +101,6 @@ async fn only_the_configured_namespaces_are_looked_in(space: &Space) {
         json!([{ "namespace": space.apps, "name": "shop", "commit": NEW }])
     );
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
-}
-
-async fn a_flood_of_forged_deliveries_causes_one_scan_and_no_write(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
-    let function = Function::start(space, &[]).await;
-    let before = space.requests().len();
-
-    for _ in 0..5 {
-        let answers =
-            join_all((0..20).map(|_| function.push(space, "forged", "refs/heads/main", NEW))).await;
-        assert!(answers.iter().all(|answer| answer.status == 401));
-    }
-
-    let requests = space.requests().split_off(before);
-    assert!(requests.iter().filter(|request| is_scan(request)).count() <= 1, "{requests:?}");
-    assert!(space.writes().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

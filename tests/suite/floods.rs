@@ -1,0 +1,130 @@
+//! Floods of deliveries that no secret verifies: however many arrive, they cost one scan and no write.
+
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    on_both,
+    support::{
+        api_server::Fault,
+        function::Function,
+        github::NEW,
+        space::{ApiRequest, Space},
+    },
+};
+
+on_both!(
+    a_flood_of_forged_deliveries_causes_one_scan_and_no_write,
+    a_flood_causes_one_scan_for_each_configured_namespace,
+    a_forged_delivery_is_looked_up_in_what_was_read_ten_seconds_ago_at_most,
+    without_a_cache_each_forged_delivery_is_looked_up,
+);
+
+const SECRET: &str = "correct horse battery staple";
+
+/// No GitRepo follows it, so that the index is not the last word.
+const NOBODYS: &str = "refs/heads/nobody";
+
+/// The function with its index in use.
+async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
+    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(space, variables).await;
+    function.logs("the index is in use").await;
+    function
+}
+
+async fn forge(space: &Space, function: &Function) -> u16 {
+    function.push(space, "forged", NOBODYS, NEW).await.status
+}
+
+async fn flood(space: &Space, function: &Function) {
+    for _ in 0..5 {
+        let statuses = join_all((0..20).map(|_| forge(space, function))).await;
+        assert!(statuses.iter().all(|status| *status == 401), "{statuses:?}");
+    }
+}
+
+fn scans(space: &Space) -> Vec<ApiRequest> {
+    let is_scan = |request: &ApiRequest| request.uri.contains("includeObject=");
+    space.requests().into_iter().filter(is_scan).collect()
+}
+
+async fn a_flood_of_forged_deliveries_causes_one_scan_and_no_write(space: &Space) {
+    let function = prepared(space, &[]).await;
+
+    flood(space, &function).await;
+
+    assert_eq!(scans(space).len(), 1, "{:?}", scans(space));
+    let lists = space.requests();
+    let lists = lists.iter().filter(|request| request.uri.contains("fieldSelector"));
+    assert!(lists.count() <= 1, "what the scan found is read once");
+    assert_eq!(space.writes(), []);
+}
+
+async fn a_flood_causes_one_scan_for_each_configured_namespace(space: &Space) {
+    let namespaces = format!("{},{}", space.apps, space.fleet);
+    let function = prepared(space, &[("GITREPO_NAMESPACES", &namespaces)]).await;
+    for namespace in [&space.apps, &space.fleet] {
+        function.logs(&format!("\"namespace\":\"{namespace}\",\"gitrepos\":")).await;
+    }
+
+    flood(space, &function).await;
+
+    let scans = scans(space);
+    assert_eq!(scans.len(), 2, "{scans:?}");
+    for namespace in [&space.apps, &space.fleet] {
+        let path = format!("/namespaces/{namespace}/gitrepos?");
+        assert_eq!(scans.iter().filter(|scan| scan.uri.contains(&path)).count(), 1, "{scans:?}");
+    }
+    assert_eq!(space.writes(), []);
+}
+
+async fn a_forged_delivery_is_looked_up_in_what_was_read_ten_seconds_ago_at_most(space: &Space) {
+    let function = prepared(space, &[]).await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(8) {
+        assert_eq!(forge(space, &function).await, 401);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(scans(space).len(), 1, "{:?}", scans(space));
+
+    tokio::time::sleep(Duration::from_secs(11).saturating_sub(started.elapsed())).await;
+    assert_eq!(forge(space, &function).await, 401);
+    assert_eq!(scans(space).len(), 2, "{:?}", scans(space));
+    assert_eq!(space.writes(), []);
+}
+
+async fn without_a_cache_each_forged_delivery_is_looked_up(space: &Space) {
+    let function = prepared(space, &[("LOOKUP_CACHE_TTL", "0s")]).await;
+    for number in 1..=3 {
+        assert_eq!(forge(space, &function).await, 401);
+        assert_eq!(scans(space).len(), number, "{:?}", scans(space));
+    }
+    assert_eq!(space.writes(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_scan_that_fails_under_a_flood_is_repeated_about_once_a_second() {
+    for status in [429, 500] {
+        let space = Space::embedded().await;
+        let function = prepared(&space, &[]).await;
+        space.fail(Fault::always(Method::GET, "includeObject", status));
+        let started = Instant::now();
+
+        let mut answers = Vec::new();
+        while started.elapsed() < Duration::from_secs(4) {
+            answers.extend(join_all((0..10).map(|_| forge(&space, &function))).await);
+        }
+
+        assert!(answers.len() > 50, "it is a flood: {}", answers.len());
+        assert!(answers.iter().all(|status| *status == 503), "{status}");
+        // After a 429 the same is asked in pages.
+        let whole = scans(&space).iter().filter(|scan| !scan.uri.contains("limit=")).count();
+        assert!((3..=6).contains(&whole), "{status}: {:?}", scans(&space));
+        assert_eq!(space.writes(), []);
+    }
+}
