@@ -11,6 +11,8 @@
 
 mod support;
 
+#[path = "suite/bitbucket_server.rs"]
+mod bitbucket_server;
 #[path = "suite/events.rs"]
 mod events;
 #[path = "suite/floods.rs"]
