@@ -17,6 +17,8 @@ mod bitbucket_server;
 mod events;
 #[path = "suite/floods.rs"]
 mod floods;
+#[path = "suite/hang_ups.rs"]
+mod hang_ups;
 #[path = "suite/index.rs"]
 mod index;
 #[path = "suite/intervals.rs"]
