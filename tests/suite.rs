@@ -13,8 +13,12 @@ mod support;
 
 #[path = "suite/bitbucket_server.rs"]
 mod bitbucket_server;
+#[path = "suite/bodies.rs"]
+mod bodies;
 #[path = "suite/events.rs"]
 mod events;
+#[path = "suite/figures.rs"]
+mod figures;
 #[path = "suite/floods.rs"]
 mod floods;
 #[path = "suite/hang_ups.rs"]
@@ -27,6 +31,8 @@ mod intervals;
 mod lookups;
 #[path = "suite/patches.rs"]
 mod patches;
+#[path = "suite/ping_secrets.rs"]
+mod ping_secrets;
 #[path = "suite/pressure.rs"]
 mod pressure;
 #[path = "suite/reading_secrets.rs"]

@@ -163,6 +163,22 @@ async fn a_watch_that_is_silent_hides_no_gitrepo() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gitrepo_that_took_the_place_of_a_deleted_one_is_patched_though_the_watch_is_silent() {
+    let space = Space::embedded().await;
+    space.gitrepo("shop", following(&space, "main")).await;
+    let function = indexed(&space, &[]).await;
+    space.embedded_server().unwrap().disturb_watches(|faults, _| faults.frozen = true);
+
+    space.delete_gitrepo("shop").await;
+    space.gitrepo("store", following(&space, "main")).await;
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    assert_eq!(answer.body["patched"][0]["name"], "store");
+    assert_eq!(space.commit("store").await.as_deref(), Some(NEW));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_died_unheard_is_noticed_within_a_minute() {
     let space = Space::embedded().await;
     space.gitrepo("shop", following(&space, "main")).await;

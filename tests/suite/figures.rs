@@ -1,0 +1,74 @@
+//! Figures that an alarm stands on: there from the start, and counted also where no answer came.
+
+use fleet_webhook::provider::PROVIDERS;
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    on_both,
+    support::{api_server::Fault, function::Function, github::NEW, space::Space},
+};
+
+on_both!(what_an_alarm_stands_on_is_zero_from_the_start);
+
+const SECRET: &str = "correct horse battery staple";
+
+async fn what_an_alarm_stands_on_is_zero_from_the_start(space: &Space) {
+    let function = Function::start(space, &[]).await;
+
+    let figures = function.figures().await;
+
+    for provider in PROVIDERS.iter().map(|provider| provider.name) {
+        for line in [
+            format!(
+                "fleet_webhook_deliveries_total{{provider=\"{provider}\",outcome=\"unavailable\"}} 0"
+            ),
+            format!(
+                "fleet_webhook_deliveries_failed_after_answer_total{{provider=\"{provider}\"}} 0"
+            ),
+        ] {
+            assert!(figures.lines().any(|figure| figure == line), "{line} is not in\n{figures}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_that_got_no_answer_in_time_is_counted_as_an_error() {
+    let space = Space::embedded().await;
+    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
+    space.gitrepo("shop", spec).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(&space, &[("DEADLINE", "20s")]).await;
+    space.fail(Fault::silence(Method::PATCH, "/status").once());
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    let figures = function.figures().await;
+    for (code, times) in [("<error>", 1), ("200", 1)] {
+        let line = format!(
+            "fleet_webhook_kubernetes_requests_total{{verb=\"patch\",code=\"{code}\"}} {times}"
+        );
+        assert!(figures.lines().any(|figure| figure == line), "{line} is not in\n{figures}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_is_lost_after_its_answer_is_counted_as_lost() {
+    let space = Space::embedded().await;
+    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
+    space.gitrepo("shop", spec).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(&space, &[("DEADLINE", "500ms")]).await;
+    let late = Fault::always(Method::PATCH, "/status", 422);
+    space.fail(late.after(std::time::Duration::from_millis(1200)));
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+    assert_eq!((answer.status, answer.outcome()), (202, "in_progress"));
+    function.logs("finished after the answer").await;
+
+    let lost = "fleet_webhook_deliveries_failed_after_answer_total{provider=\"github\"} 1";
+    let figures = function.figures().await;
+    assert!(figures.contains(lost), "{figures}");
+    function.logs("nobody will send it again").await;
+}
