@@ -51,3 +51,5 @@ mod secrets;
 mod stopping;
 #[path = "suite/straight_line.rs"]
 mod straight_line;
+#[path = "suite/two_senders.rs"]
+mod two_senders;
