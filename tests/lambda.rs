@@ -7,8 +7,12 @@ mod support;
 
 #[path = "lambda/codecommit.rs"]
 mod codecommit;
+#[path = "lambda/deadline.rs"]
+mod deadline;
 #[cfg(feature = "knative")]
 #[path = "lambda/events.rs"]
 mod events;
 #[path = "lambda/front_doors.rs"]
 mod front_doors;
+#[path = "lambda/lookups.rs"]
+mod lookups;

@@ -1,0 +1,104 @@
+//! The end of an invocation: nothing goes on after the answer, and what a patch left half done is taken back before.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::{
+    api_server::{Fault, Seen},
+    function::Answer,
+    github::{NEW, push, signature},
+    lambda::{FrontDoor, Lambda},
+    space::Space,
+};
+
+const SECRET: &str = "It's a Secret to Everybody";
+
+/// The function with five seconds for an invocation, and GitRepos that poll as often as Fleet likes.
+async fn start(space: &Space, names: &[&str]) -> Option<Lambda> {
+    for name in names {
+        space.gitrepo(name, json!({ "repo": space.github_url(), "branch": "main" })).await;
+    }
+    space.global_secret(json!({ "github": SECRET })).await;
+    let variables = [
+        ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
+        ("FLEET_NAMESPACE", space.fleet.as_str()),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "5"),
+    ];
+    Lambda::start(&variables).await
+}
+
+async fn deliver(lambda: &Lambda, space: &Space) -> Answer {
+    let body = push(space, "refs/heads/main", NEW).to_string();
+    let signature = signature(SECRET, body.as_bytes());
+    let headers = [
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-hub-signature-256", signature.as_str()),
+    ];
+    lambda.answer(&FrontDoor::HttpApi.post(&headers, body.as_bytes(), false)).await
+}
+
+async fn interval(space: &Space, name: &str) -> Value {
+    space.read(name).await["spec"]["pollingInterval"].clone()
+}
+
+fn of_function(space: &Space) -> Vec<Seen> {
+    let seen = space.embedded_server().unwrap().seen();
+    seen.into_iter().filter(|seen| !seen.by_admin).collect()
+}
+
+/// Nothing is asked of the API server from now on, for some seconds.
+async fn assert_silence(space: &Space) {
+    let before = of_function(space);
+    sleep(Duration::from_secs(3)).await;
+    let after = of_function(space);
+    assert_eq!(after.len(), before.len(), "{after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_deadline_intervals_are_taken_back_and_what_was_patched_is_told() {
+    for fault in [
+        Fault::silence(Method::PATCH, "/slow/status"),
+        Fault::always(Method::PATCH, "/slow/status", 500),
+        Fault::always(Method::PATCH, "/slow/status", 500).after(Duration::from_millis(900)),
+    ] {
+        let space = Space::embedded().await;
+        let Some(lambda) = start(&space, &["quick", "slow"]).await else { return };
+        space.fail(fault.clone());
+        let started = Instant::now();
+
+        let answer = deliver(&lambda, &space).await;
+
+        let answered = (answer.status, answer.outcome());
+        assert_eq!(answered, (503, "unavailable"), "{fault:?}\n{}", lambda.log());
+        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+        assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 1 }), "{fault:?}");
+        assert_eq!(answer.body["patched"][0]["name"], "quick");
+        assert_eq!(answer.body["skipped"][0]["reason"], "failed");
+        assert_eq!(interval(&space, "quick").await, "1h");
+        assert_eq!(interval(&space, "slow").await, Value::Null, "{fault:?}: {}", lambda.log());
+        assert_eq!(space.commit("slow").await, None);
+        assert_silence(&space).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_answer_nothing_is_asked_of_an_api_server_that_is_silent() {
+    for uri in ["/secrets/", "/gitrepos"] {
+        let space = Space::embedded().await;
+        space.fail(Fault::silence(Method::GET, uri));
+        let Some(lambda) = start(&space, &["shop"]).await else { return };
+        let started = Instant::now();
+
+        let answer = deliver(&lambda, &space).await;
+
+        let answered = (answer.status, answer.outcome());
+        assert_eq!(answered, (503, "unavailable"), "{uri}: {}", lambda.log());
+        assert!(started.elapsed() < Duration::from_secs(5), "{uri}: {:?}", started.elapsed());
+        assert_silence(&space).await;
+        assert_eq!(space.writes(), [], "{uri}");
+    }
+}
