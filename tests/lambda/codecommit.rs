@@ -6,7 +6,7 @@ use crate::{
     on_both,
     support::{
         api_server::Fault,
-        github::{NEW, OLD},
+        github::{NEW, NEWER, OLD},
         lambda::{FrontDoor, Lambda},
         space::Space,
     },
@@ -16,7 +16,12 @@ on_both!(
     a_codecommit_event_patches_every_form_of_its_url,
     a_gitrepo_with_a_secret_of_its_own_is_not_patched,
     the_same_json_over_http_is_an_unknown_provider,
+    an_event_of_another_source_is_ignored_without_looking_for_anything,
 );
+
+/// Two moments at which something is pushed.
+const EARLIER: &str = "2026-11-23T21:00:00Z";
+const LATER: &str = "2026-11-23T21:00:09Z";
 
 async fn start(space: &Space) -> Option<Lambda> {
     let kubeconfig = space.kubeconfig.to_str().unwrap();
@@ -30,10 +35,14 @@ async fn start(space: &Space) -> Option<Lambda> {
 
 /// A push to a repository that only this space's GitRepos follow.
 fn event(space: &Space, commit: &str) -> Value {
+    event_at(space, commit, EARLIER)
+}
+
+fn event_at(space: &Space, commit: &str, time: &str) -> Value {
     json!({
         "version": "0", "id": "01234567-0123-0123-0123-012345678901",
         "detail-type": "CodeCommit Repository State Change", "source": "aws.codecommit",
-        "account": "123456789012", "time": "2026-11-23T21:00:00Z", "region": "eu-central-1",
+        "account": "123456789012", "time": time, "region": "eu-central-1",
         "resources": [format!("arn:aws:codecommit:eu-central-1:123456789012:{}", space.apps)],
         "detail": {
             "event": "referenceUpdated", "repositoryName": space.apps, "repositoryId": "12345678",
@@ -90,18 +99,79 @@ async fn the_same_json_over_http_is_an_unknown_provider(space: &Space) {
     assert_eq!(space.writes(), []);
 }
 
+async fn an_event_of_another_source_is_ignored_without_looking_for_anything(space: &Space) {
+    let Some(lambda) = start(space).await else { return };
+    gitrepos(space).await;
+    let mut of_another_source = event(space, NEW);
+    of_another_source["source"] = json!("aws.events");
+    let mut scheduled = of_another_source.clone();
+    scheduled["detail-type"] = json!("Scheduled Event");
+    scheduled["detail"] = json!({});
+    for event in [scheduled, of_another_source] {
+        let returned = lambda.invoke(&event).await;
+        assert_eq!(returned["outcome"], "ignored", "{returned}");
+        assert_eq!(returned["counts"], json!({ "patched": 0, "skipped": 0 }));
+    }
+    let requests = space.requests();
+    // Whether the global secret is there is asked once, for the start line.
+    let asked = requests.iter().filter(|request| !request.uri.contains("/secrets/"));
+    assert_eq!(asked.count(), 0, "{requests:?}");
+    assert_eq!(space.writes(), []);
+}
+
+/// Makes patches of one GitRepo fail until the server is mended.
+fn break_down(space: &Space, name: &str) {
+    let uri = format!("gitrepos/{name}/status");
+    space.fail(Fault::always(reqwest::Method::PATCH, &uri, 500));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_failed_is_patched_when_it_is_sent_again() {
+    let space = Space::embedded().await;
+    let Some(lambda) = start(&space).await else { return };
+    gitrepos(&space).await;
+    break_down(&space, "ssh");
+    let failed = lambda.invoke(&event(&space, NEW)).await;
+    assert_eq!(failed["errorType"], "unavailable", "{failed}");
+    space.embedded_server().unwrap().mend();
+
+    let again = lambda.invoke(&event(&space, NEW)).await;
+
+    assert_eq!(again["outcome"], "accepted", "{again}\n{}", lambda.log());
+    assert_eq!(again["counts"], json!({ "patched": 1, "skipped": 2 }));
+    for name in ["https", "ssh", "helper"] {
+        assert_eq!(space.commit(name).await.as_deref(), Some(NEW), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_is_sent_again_does_not_overtake_a_later_one() {
+    let space = Space::embedded().await;
+    let Some(lambda) = start(&space).await else { return };
+    gitrepos(&space).await;
+    break_down(&space, "ssh");
+    let failed = lambda.invoke(&event_at(&space, NEW, EARLIER)).await;
+    assert_eq!(failed["errorType"], "unavailable", "{failed}");
+    space.embedded_server().unwrap().mend();
+    let later = lambda.invoke(&event_at(&space, NEWER, LATER)).await;
+    assert_eq!(later["counts"], json!({ "patched": 3, "skipped": 0 }), "{later}");
+
+    let again = lambda.invoke(&event_at(&space, NEW, EARLIER)).await;
+
+    assert_eq!(again["counts"], json!({ "patched": 0, "skipped": 3 }), "{again}");
+    for name in ["https", "ssh", "helper"] {
+        assert_eq!(space.commit(name).await.as_deref(), Some(NEWER), "{name}");
+    }
+    let skipped = lambda.delivery_line(3).await["gitrepos.skipped"].to_string();
+    assert_eq!(skipped.matches(": superseded").count(), 3, "{skipped}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_could_not_be_patched_is_a_function_error() {
     let space = Space::embedded().await;
     let Some(lambda) = start(&space).await else { return };
     gitrepos(&space).await;
-    space.embedded_server().unwrap().fail(Fault {
-        method: reqwest::Method::PATCH,
-        uri: "gitrepos/ssh/status".to_owned(),
-        status: 500,
-        times: usize::MAX,
-        delay: std::time::Duration::ZERO,
-    });
+    break_down(&space, "ssh");
     let returned = lambda.invoke(&event(&space, NEW)).await;
     assert_eq!(returned["errorType"], "unavailable", "{returned}");
     assert_eq!(space.commit("https").await.as_deref(), Some(NEW));
