@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{Timestamp, ToSpan as _};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::support::{
     api_server::Fault,
@@ -83,11 +84,23 @@ async fn a_push_that_the_api_server_cannot_take_waits_in_the_queue() {
 async fn an_api_server_that_hangs_leaves_time_for_the_queue() {
     let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
     let Some((lambda, queue)) = start(&space, &moto, 262_144).await else { return };
-    break_down(&space, "/status", 200, Duration::from_secs(60));
+    space.gitrepo("quick", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    break_down(&space, "/shop/status", 200, Duration::from_secs(60));
 
     let answer = deliver(&lambda, &push(&space, "refs/heads/main", NEW)).await;
+    let of_function = || {
+        let seen = space.embedded_server().unwrap().seen();
+        seen.into_iter().filter(|seen| !seen.by_admin).count()
+    };
+    let asked = of_function();
 
     assert_eq!((answer.status, answer.outcome()), (202, "queued"), "{}", lambda.log());
+    assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 1 }));
+    assert_eq!(answer.body["patched"][0]["name"], "quick");
+    assert_eq!(space.read("shop").await["spec"]["pollingInterval"], Value::Null);
+    assert_eq!(space.read("quick").await["spec"]["pollingInterval"], "1h");
+    sleep(Duration::from_secs(3)).await;
+    assert_eq!(of_function(), asked, "nothing goes on after the answer");
     assert_eq!(moto.queue_event(&queue).await["Records"].as_array().unwrap().len(), 1);
 }
 

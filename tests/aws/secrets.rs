@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use axum::Router;
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::support::{
     function::Answer,
-    github::{OLD, push, signature},
+    github::{NEW, OLD, push, signature},
     lambda::{FrontDoor, Lambda},
     moto::Moto,
     space::Space,
@@ -84,23 +84,53 @@ async fn a_flood_of_wrong_signatures_causes_one_read_in_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_secret_that_cannot_be_used_is_named_in_the_log_and_never_shown() {
+async fn a_previous_secret_that_is_revoked_verifies_no_more_once_the_cache_is_old() {
+    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    moto.create_secret("webhook", &json!({ "github": "first" }).to_string()).await;
+    moto.rotate_secret("webhook", &json!({ "github": "second" }).to_string()).await;
+    let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("SECRET_CACHE_TTL", "2s")];
+    let Some(lambda) = start(&space, &moto, &variables).await else { return };
+    let previous = deliver(&lambda, &space, "first", OLD).await;
+    assert_eq!(previous.outcome(), "accepted", "{}", lambda.log());
+
+    moto.revoke_previous("webhook").await;
+    sleep(Duration::from_millis(2100)).await;
+
+    let revoked = deliver(&lambda, &space, "first", NEW).await;
+    assert_eq!((revoked.status, revoked.outcome()), (401, "unauthorized"), "{}", lambda.log());
+    assert_eq!(space.commit("simple").await.as_deref(), Some(OLD));
+    let current = deliver(&lambda, &space, "second", NEW).await;
+    assert_eq!(current.outcome(), "accepted", "{}", lambda.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_cannot_be_used_is_named_in_one_warning_and_never_shown() {
     let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
     moto.create_secret("number", r#"{"github":["hunter2"]}"#).await;
     moto.create_secret("text", "hunter2").await;
     moto.create_secret("other-key", r#"{"gitlab":"hunter2"}"#).await;
+    moto.create_secret("empty", r#"{"github":"","gitlab":"hunter2"}"#).await;
+    moto.create_secret("deleted", r#"{"github":"hunter2"}"#).await;
+    moto.delete_secret("deleted").await;
     for (id, status, said) in [
         ("missing", 503, "no such secret"),
-        ("number", 401, r#"its key \"github\" holds an array, not a string"#),
+        ("deleted", 503, "no such secret"),
+        ("number", 401, r#"its key "github" holds an array, not a string"#),
         ("text", 401, "its value is not JSON"),
-        ("other-key", 401, "secret_key_missing"),
+        ("other-key", 401, "it has no key github"),
+        ("empty", 401, "the value of its key github is empty"),
     ] {
         let Some(lambda) = start(&space, &moto, &[("WEBHOOK_SECRET_ID", id)]).await else { return };
         let answer = deliver(&lambda, &space, "hunter2", OLD).await;
         assert_eq!(answer.status, status, "{id}\n{}", lambda.log());
+        lambda.delivery_line(1).await;
         let log = lambda.log();
-        assert!(log.lines().any(|line| line.contains(id)), "{id}: {log}");
-        assert!(log.contains(said), "{id}: {log}");
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let warnings: Vec<_> = lines.filter(|line| line["level"] == "WARN").collect();
+        let [warning] = warnings.as_slice() else { panic!("{id}: {log}") };
+        assert_eq!(warning["secret"], id);
+        let why = [&warning["error"], &warning["refusal"]].map(Value::as_str);
+        assert!(why.into_iter().flatten().any(|why| why.contains(said)), "{id}: {warning}");
         assert!(!log.contains("hunter2"), "{id}: {log}");
     }
     assert_eq!(space.writes(), []);
@@ -134,7 +164,7 @@ async fn a_refusal_in_the_words_of_aws_is_understood() {
         ("AccessDeniedException", "User is not authorized to perform", 503, "may not be read"),
         ("AccessDeniedException", "Access to KMS is not allowed", 503, "may not be read"),
         ("DecryptionFailure", "Secrets Manager can't decrypt", 503, "may not be read"),
-        ("InvalidRequestException", "it was marked for deletion", 401, "marked for deletion"),
+        ("InvalidRequestException", "it was marked for deletion", 503, "no such secret"),
         ("ThrottlingException", "Rate exceeded", 503, "Rate exceeded"),
     ] {
         let refusal = json!({ "__type": code, "Message": message, "message": message }).to_string();

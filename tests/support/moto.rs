@@ -74,6 +74,26 @@ impl Moto {
         self.json("secretsmanager", "secretsmanager.PutSecretValue", &secret).await;
     }
 
+    /// Marks a secret for deletion.
+    pub async fn delete_secret(&self, name: &str) {
+        let secret = json!({ "SecretId": name, "RecoveryWindowInDays": 7 });
+        self.json("secretsmanager", "secretsmanager.DeleteSecret", &secret).await;
+    }
+
+    /// Takes the label `AWSPREVIOUS` from whichever version has it.
+    pub async fn revoke_previous(&self, name: &str) {
+        let secret = json!({ "SecretId": name });
+        let described = self.json("secretsmanager", "secretsmanager.DescribeSecret", &secret).await;
+        let stages = described["VersionIdsToStages"].as_object().expect("versions");
+        let is_previous = |stages: &Value| stages.to_string().contains("AWSPREVIOUS");
+        let (id, _) =
+            stages.iter().find(|(_, stages)| is_previous(stages)).expect("a previous one");
+        let label = json!({
+            "SecretId": name, "VersionStage": "AWSPREVIOUS", "RemoveFromVersionId": id,
+        });
+        self.json("secretsmanager", "secretsmanager.UpdateSecretVersionStage", &label).await;
+    }
+
     /// Makes a queue that takes messages of up to `limit` bytes; gives its URL.
     pub async fn create_queue(&self, name: &str, limit: usize) -> String {
         let attributes = json!({ "MaximumMessageSize": limit.to_string() });
