@@ -1,6 +1,6 @@
 //! Senders that hang up, or drip: a push that came in whole is never lost, and nobody can make the process grow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -106,8 +106,10 @@ async fn large_bodies_count_against_the_memory_limit_though_their_senders_hung_u
     }
     drop(senders);
     sleep(Duration::from_millis(300)).await;
+    let asked = Instant::now();
     let refused = deliver(&function, &space, NEWER, LARGE / 2).await;
 
+    assert!(asked.elapsed() < Duration::from_secs(5), "the API server was not waited for");
     assert_eq!((refused.status, refused.outcome()), (503, "unavailable"), "{}", function.log());
     assert!(refused.headers.contains_key("retry-after"));
 
