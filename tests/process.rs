@@ -206,7 +206,7 @@ async fn the_start_line_says_which_cluster_which_secret_and_whether_it_is_there(
         (true, None, "yes"),
         (false, None, "no"),
         (true, Some(forbidden), "may not be read"),
-        (true, Some(broken), "cannot be reached"),
+        (true, Some(broken), "cannot be had"),
     ] {
         let space = Space::embedded().await;
         if is_there {

@@ -204,6 +204,12 @@ impl SecretStore {
             Some(last) => last.outcome,
             None => self.read_and_keep(SecretOf::Everyone, &slot).await,
         };
+        // What is remembered for a moment is not read again, and so not warned of, by the first delivery.
+        if let Err(error @ (ReadError::Forbidden | ReadError::Unreachable(_))) =
+            outcome.as_ref().map_err(|error| &**error)
+        {
+            self.warn(SecretOf::Everyone, error);
+        }
         match outcome {
             Ok(_) => {
                 self.seen.store(true, Ordering::Relaxed);
