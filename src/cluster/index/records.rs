@@ -68,7 +68,9 @@ impl Records {
     pub(super) fn apply(&mut self, listed: &Listed, hasher: &RandomState) {
         self.delete(listed);
         if let Some(record) = Record::new(listed, hasher).map(Arc::new) {
-            self.by_key.entry(record.key).or_default().push(Arc::clone(&record));
+            // Most repositories have one GitRepo, and a Vec would make room for four.
+            let bucket = self.by_key.entry(record.key).or_insert_with(|| Vec::with_capacity(1));
+            bucket.push(Arc::clone(&record));
             self.by_id.insert(ById(record));
         }
     }
