@@ -261,3 +261,21 @@ async fn ctrl_c_ends_it_at_once() {
     assert_eq!(function.exit_code().await, Some(0), "{}", function.log());
     assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_that_is_taken_is_named_with_its_variable() {
+    let space = Space::embedded().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    for (variable, ports) in [("PORT", [port.as_str(), "0"]), ("METRICS_PORT", ["0", &port])] {
+        let variables = [
+            ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
+            ("HOST", "127.0.0.1"),
+            ("PORT", ports[0]),
+            ("METRICS_PORT", ports[1]),
+        ];
+        let ended = tokio::task::block_in_place(|| run(&variables));
+        let line = ended.usage();
+        assert!(line.starts_with(&format!("fleet-webhook: {variable} is {port}; ")), "{line}");
+    }
+}
