@@ -57,8 +57,7 @@ async fn send(function: &Function, space: &Space, commit: &str, bytes: usize) ->
 }
 
 async fn deliver(function: &Function, space: &Space, commit: &str, bytes: usize) -> Answer {
-    let (body, proof) = signed(space, commit, bytes);
-    function.deliver(&headers(&proof), body).await
+    send(function, space, commit, bytes).await.answer().await
 }
 
 async fn accepted_once(function: &Function) {

@@ -17,6 +17,7 @@ use crate::{
         api_server::Fault,
         function::{Answer, Function},
         github::{NEW, NEWER, push, signature},
+        sender::Sender,
         space::Space,
     },
 };
@@ -250,7 +251,9 @@ async fn large(function: &Function, space: &Space) -> Answer {
     let headers = [
         ("content-type", "application/json"),
         ("x-github-event", "push"),
-        ("x-hub-signature-256", &proof),
+        ("x-hub-signature-256", proof.as_str()),
     ];
-    function.deliver(&headers, body).await
+    let mut sender = Sender::announcing(function, &headers, body.len()).await;
+    sender.send(body).await;
+    sender.answer().await
 }

@@ -1,11 +1,12 @@
 //! A sender that speaks HTTP by hand, so that it can be slow, cut a body into pieces, or hang up.
 
+use reqwest::header::{HeaderMap, HeaderName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
-use super::function::Function;
+use super::function::{Answer, Function};
 
 /// A connection with a request on the way; dropping it hangs up.
 pub struct Sender(TcpStream);
@@ -46,22 +47,34 @@ impl Sender {
         self.send([head.as_bytes(), bytes, b"\r\n"].concat()).await;
     }
 
-    /// Reads the answer; gives its status and its `outcome`.
-    pub async fn answer(&mut self) -> (u16, String) {
+    /// Reads the answer, which is there even where the rest of the body was not wanted any more.
+    pub async fn answer(&mut self) -> Answer {
         let mut answer = Vec::new();
         let mut read = [0; 4096];
         loop {
             let text = String::from_utf8_lossy(&answer);
             if let Some((head, body)) = text.split_once("\r\n\r\n")
-                && let Ok(body) = serde_json::from_str::<serde_json::Value>(body)
+                && let Ok(body) = serde_json::from_str(body)
             {
-                let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-                let outcome = body["outcome"].as_str().unwrap_or_default().to_owned();
-                return (status.expect("a status line"), outcome);
+                return Answer { status: status(head), headers: headers(head), body };
             }
             let length = self.0.read(&mut read).await.expect("an answer");
             assert!(length > 0, "it hung up: {text}");
             answer.extend_from_slice(&read[..length]);
         }
     }
+}
+
+fn status(head: &str) -> u16 {
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.expect("a status line")
+}
+
+fn headers(head: &str) -> HeaderMap {
+    let pairs = head.lines().skip(1).filter_map(|line| line.split_once(": "));
+    let header = |(name, value): (&str, &str)| {
+        let name: HeaderName = name.parse().expect("a name");
+        (name, value.parse().expect("a value"))
+    };
+    pairs.map(header).collect()
 }
