@@ -7,13 +7,18 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{
-    api_server::Fault,
-    function::{Answer, Function},
-    github::{NEW, NEWER, push, signature},
-    sender::Sender,
-    space::Space,
+use crate::{
+    on_both,
+    support::{
+        api_server::Fault,
+        function::{Answer, Function},
+        github::{NEW, NEWER, push, signature},
+        sender::Sender,
+        space::Space,
+    },
 };
+
+on_both!(a_push_whose_sender_hangs_up_at_once_is_patched_logged_and_counted);
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -71,6 +76,15 @@ async fn accepted_once(function: &Function) {
     ] {
         assert!(figures.contains(line), "{line} is not in\n{figures}");
     }
+}
+
+async fn a_push_whose_sender_hangs_up_at_once_is_patched_logged_and_counted(space: &Space) {
+    let function = prepared(space, &[]).await;
+
+    drop(send(&function, space, NEW, 0).await);
+
+    accepted_once(&function).await;
+    assert_eq!(space.commit("shop").await.as_deref(), Some(NEW));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

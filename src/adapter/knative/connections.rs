@@ -87,6 +87,8 @@ async fn connection(stream: TcpStream, router: Router, watcher: Watcher) {
         .timer(TokioTimer::new())
         .header_read_timeout(NEXT_HEAD_LIMIT)
         .max_buf_size(HEAD_LIMIT)
+        // Who closes its side right after the last byte has sent a whole push.
+        .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(watcher.watch(connection));
     let ended = match timeout(FIRST_HEAD_LIMIT, &mut connection).await {
