@@ -29,7 +29,8 @@ const OWN_SECRETS_LIMIT: usize = 1024;
 
 /// What to do where a secret may not be read.
 const GRANT_GLOBAL: &str = "grant its reader the right to get it; in a cluster knative/rbac does";
-const GRANT_OWN: &str = "grant the right to get it: knative/components/gitrepo-secrets, with a RoleBinding for its namespace";
+const GRANT_OWN: &str = "grant the right to get it, with a RoleBinding for its namespace: knative/components/gitrepo-secrets in the cluster, \
+    gitrepo-secrets of knative/eks or knative/kubeconfig outside";
 
 /// Where the global secret is read.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use std::{
     borrow::Borrow,
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     hash::{Hash, Hasher, RandomState},
     sync::Arc,
 };
@@ -38,7 +38,8 @@ struct ListedMetadata {
 #[derive(Debug, Default)]
 pub(super) struct Records {
     by_id: HashSet<ById>,
-    by_key: HashMap<u64, Vec<Arc<Record>>>,
+    /// By the hash of the repository; the address tells those apart that share it.
+    by_key: BTreeMap<(u64, usize), Arc<Record>>,
 }
 
 /// One GitRepo.
@@ -68,21 +69,15 @@ impl Records {
     pub(super) fn apply(&mut self, listed: &Listed, hasher: &RandomState) {
         self.delete(listed);
         if let Some(record) = Record::new(listed, hasher).map(Arc::new) {
-            // Most repositories have one GitRepo, and a Vec would make room for four.
-            let bucket = self.by_key.entry(record.key).or_insert_with(|| Vec::with_capacity(1));
-            bucket.push(Arc::clone(&record));
+            self.by_key.insert(place(&record), Arc::clone(&record));
             self.by_id.insert(ById(record));
         }
     }
 
     /// Forgets a GitRepo.
     pub(super) fn delete(&mut self, listed: &Listed) {
-        let Some(ById(record)) = self.by_id.take(&*listed.id()) else { return };
-        if let Some(bucket) = self.by_key.get_mut(&record.key) {
-            bucket.retain(|other| !Arc::ptr_eq(other, &record));
-            if bucket.is_empty() {
-                self.by_key.remove(&record.key);
-            }
+        if let Some(ById(record)) = self.by_id.take(&*listed.id()) {
+            self.by_key.remove(&place(&record));
         }
     }
 
@@ -91,11 +86,15 @@ impl Records {
         let mut keys = repository.keys(hasher);
         keys.sort_unstable();
         keys.dedup();
-        let held = keys.iter().filter_map(|key| self.by_key.get(key)).flatten();
-        held.map(|record| record.gitrepo())
+        let held = keys.iter().flat_map(|key| self.by_key.range((*key, 0)..=(*key, usize::MAX)));
+        held.map(|(_, record)| record.gitrepo())
             .filter(|gitrepo| gitrepo.spec.repo_url().is_some_and(|url| repository.is(&url)))
             .collect()
     }
+}
+
+fn place(record: &Arc<Record>) -> (u64, usize) {
+    (record.key, Arc::as_ptr(record).addr())
 }
 
 impl Listed {
