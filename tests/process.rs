@@ -189,13 +189,46 @@ fn a_kubeconfig_with_a_mistake_ends_it_with_one_line_that_shows_nothing_of_it() 
     }
 }
 
+/// A kubeconfig that is one, of this cluster and this user.
+fn kubeconfig(cluster: &str, user: &str) -> String {
+    format!(
+        "current-context: c\ncontexts:\n- name: c\n  context: {{cluster: k, user: me}}\n\
+         clusters:\n- name: k\n  cluster: {{server: 'https://127.0.0.1:9'{cluster}}}\n\
+         users:\n- name: me\n  user: {user}\n"
+    )
+}
+
 #[test]
 fn a_cluster_whose_certificate_nobody_checks_is_refused() {
     let folder = Folder::new("insecure");
-    let config = "current-context: c\ncontexts:\n- name: c\n  context: {cluster: k, user: me}\nclusters:\n- name: k\n  cluster: {server: 'https://127.0.0.1:9', insecure-skip-tls-verify: true}\nusers:\n- name: me\n  user: {token: hunter2}\n";
-    let ended = run(&[("KUBECONFIG", folder.file("kubeconfig", config))]);
+    let config = kubeconfig(", insecure-skip-tls-verify: true", "{token: hunter2}");
+    let ended = run(&[("KUBECONFIG", folder.file("kubeconfig", &config))]);
     assert!(ended.usage().contains("insecure-skip-tls-verify"), "{ended:?}");
     assert!(!ended.said.contains("hunter2"));
+}
+
+#[test]
+fn credentials_that_make_no_client_end_it_with_one_line_that_shows_nothing_of_them() {
+    let folder = Folder::new("credentials");
+    let plugin = |script: &str| {
+        format!(
+            "{{exec: {{apiVersion: client.authentication.k8s.io/v1, interactiveMode: Never, \
+             command: sh, args: [-c, \"{script}\"], env: [{{name: KEY, value: hunter2}}]}}}}"
+        )
+    };
+    for (user, said) in [
+        ("{client-certificate-data: aHVudGVyMg==, client-key-data: hunter2}".to_owned(), "base64"),
+        ("{tokenFile: /nowhere/token}".to_owned(), "/nowhere/token"),
+        (plugin("echo hunter2; exit 3"), "exit status: 3"),
+        (plugin("echo status: [hunter2"), "printed no ExecCredential"),
+    ] {
+        let path = folder.file("kubeconfig", &kubeconfig("", &user));
+        let ended = run(&[("KUBECONFIG", path.as_str()), ("PATH", "/usr/bin:/bin")]);
+        let line = ended.usage();
+        assert!(line.starts_with(&format!("fleet-webhook: KUBECONFIG is \"{path}\"; ")), "{line}");
+        assert_eq!(line.matches(said).count(), 1, "{said}: {line}");
+        assert!(!line.contains("hunter2"), "{line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

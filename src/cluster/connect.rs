@@ -8,9 +8,9 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig, KubeconfigError},
 };
 
-use super::Cluster;
 #[cfg(feature = "aws")]
 use super::elsewhere::{self, Guide};
+use super::{Cluster, error::without_output};
 #[cfg(feature = "aws")]
 use crate::{aws, secret::secrets_manager::SecretsManager};
 use crate::{causes::causes, config::ClusterAccess, telemetry::Metrics};
@@ -38,11 +38,11 @@ pub enum ConnectError {
         problem: String,
     },
     /// The kubeconfig asks for what must not be.
-    #[error("the kubeconfig sets insecure-skip-tls-verify; TLS is always verified")]
+    #[error("it sets insecure-skip-tls-verify; TLS is always verified")]
     Insecure,
-    /// No client could be made.
+    /// What a kubeconfig or a pod holds makes no client.
     #[error("no client for the cluster: {0}")]
-    Client(#[from] kube::Error),
+    Client(String),
 }
 
 /// Connects; sends nothing yet. Gives the API server's URL too, for the log.
@@ -53,37 +53,51 @@ pub async fn connect(
     access: ClusterAccess,
     metrics: Arc<Metrics>,
 ) -> Result<(Cluster, String), ConnectError> {
-    let config = match access {
+    let (paths, config) = match access {
         ClusterAccess::Kubeconfig(Some(paths)) => {
-            from_files(&paths).await.map_err(|error| unusable(paths, &error))?
+            let config = from_files(&paths).await;
+            (paths, config)
         }
-        ClusterAccess::Kubeconfig(None) => match kube::Config::incluster() {
-            Ok(config) => config,
-            Err(_) => match kube::Config::from_kubeconfig(&KubeConfigOptions::default()).await {
+        ClusterAccess::Kubeconfig(None) => {
+            if let Ok(config) = kube::Config::incluster() {
+                return connected(config, metrics);
+            }
+            match kube::Config::from_kubeconfig(&KubeConfigOptions::default()).await {
                 Err(KubeconfigError::ReadConfig(..) | KubeconfigError::FindPath) => {
                     return Err(ConnectError::NoCluster);
                 }
-                config => config.map_err(|error| unusable("~/.kube/config".to_owned(), &error))?,
-            },
-        },
+                config => ("~/.kube/config".to_owned(), config),
+            }
+        }
         #[cfg(feature = "aws")]
         ClusterAccess::KubeconfigSecret(id) => {
             let secrets = SecretsManager::new(aws::config().await);
-            let client = elsewhere::client(Guide::KubeconfigSecret(secrets, id.clone()));
-            return Ok((Cluster::new(client, metrics), format!("kubeconfig in {id}")));
+            return Ok(guided(Guide::KubeconfigSecret(secrets, id), metrics));
         }
         #[cfg(feature = "aws")]
         ClusterAccess::Eks(name) => {
-            let client = elsewhere::client(Guide::Eks(aws::config().await, name.clone()));
-            return Ok((Cluster::new(client, metrics), format!("EKS cluster {name}")));
+            return Ok(guided(Guide::Eks(aws::config().await, name), metrics));
         }
     };
-    let url = config.cluster_url.to_string();
-    Ok((Cluster::new(client(config)?, metrics), url))
+    let connected = match config {
+        Ok(config) => connected(config, metrics).map_err(|error| error.to_string()),
+        Err(error) => Err(without_content(&error)),
+    };
+    connected.map_err(|problem| ConnectError::Kubeconfig { held: paths, problem })
 }
 
-fn unusable(held: String, error: &KubeconfigError) -> ConnectError {
-    ConnectError::Kubeconfig { held, problem: without_content(error) }
+#[cfg(feature = "aws")]
+fn guided(guide: Guide, metrics: Arc<Metrics>) -> (Cluster, String) {
+    let name = guide.to_string();
+    (Cluster::new(elsewhere::client(guide), metrics), name)
+}
+
+fn connected(
+    config: kube::Config,
+    metrics: Arc<Metrics>,
+) -> Result<(Cluster, String), ConnectError> {
+    let url = config.cluster_url.to_string();
+    Ok((Cluster::new(client(config)?, metrics), url))
 }
 
 /// What is wrong with a kubeconfig. The parser's own message shows the lines around a mistake, and one may be a key.
@@ -111,5 +125,5 @@ pub(super) fn client(mut config: kube::Config) -> Result<Client, ConnectError> {
     config.headers.push((USER_AGENT, OUR_USER_AGENT));
     // Retries and time limits are ours: one place, inside the delivery's deadline.
     config.default_retry = false;
-    Ok(Client::try_from(config)?)
+    Client::try_from(config).map_err(|error| ConnectError::Client(without_output(&error)))
 }

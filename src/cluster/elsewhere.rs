@@ -1,6 +1,7 @@
 //! A cluster that AWS tells the way to: looked for at the first request, and again when it no longer takes us.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -34,6 +35,16 @@ pub(super) enum Guide {
     KubeconfigSecret(SecretsManager, String),
     /// EKS, by the cluster's name.
     Eks(&'static SdkConfig, String),
+}
+
+/// Names the way, for the log.
+impl fmt::Display for Guide {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KubeconfigSecret(_, id) => write!(f, "kubeconfig in secret {id}"),
+            Self::Eks(_, cluster) => write!(f, "EKS cluster {cluster}"),
+        }
+    }
 }
 
 /// Makes a client; nothing is asked of the network yet.
@@ -91,12 +102,14 @@ impl Elsewhere {
 
 impl Guide {
     async fn find(&self) -> anyhow::Result<Way> {
+        self.follow().await.with_context(|| self.to_string())
+    }
+
+    async fn follow(&self) -> anyhow::Result<Way> {
         let (config, tokens) = match self {
             Self::KubeconfigSecret(secrets, id) => (kubeconfig(secrets, id).await?, None),
             Self::Eks(aws, cluster) => {
-                let config = eks::config(aws, cluster).await;
-                let config = config.with_context(|| format!("EKS cluster {cluster}"))?;
-                (config, Some(TokenSource::new(aws, cluster)?))
+                (eks::config(aws, cluster).await?, Some(TokenSource::new(aws, cluster)?))
             }
         };
         Ok(Way { client: connect::client(config)?, tokens, found: SystemTime::now() })
@@ -114,11 +127,9 @@ impl Way {
 }
 
 async fn kubeconfig(secrets: &SecretsManager, id: &str) -> anyhow::Result<kube::Config> {
-    let secret = || format!("kubeconfig in secret {id}");
-    let text = secrets.read_text(id).await.with_context(secret)?;
-    let kubeconfig = Kubeconfig::from_yaml(&text)
-        .map_err(|error| anyhow::anyhow!(connect::without_content(&error)))
-        .with_context(secret)?;
+    let text = secrets.read_text(id).await?;
+    let unusable = |error| anyhow::anyhow!(connect::without_content(&error));
+    let kubeconfig = Kubeconfig::from_yaml(&text).map_err(unusable)?;
     let options = KubeConfigOptions::default();
-    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.with_context(secret)
+    kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(unusable)
 }

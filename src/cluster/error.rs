@@ -1,9 +1,9 @@
 //! Why a request to the API server came to nothing, and whether to try it again.
 
-use std::time::Duration;
+use std::{error::Error, iter::successors, time::Duration};
 
 use http::{Response, StatusCode, header};
-use kube::client::Body;
+use kube::client::{AuthError, Body};
 
 use crate::causes::causes;
 
@@ -84,8 +84,23 @@ pub(super) fn failure(response: &Response<Body>) -> Option<ApiError> {
 }
 
 /// The error of a request without an answer.
-pub(super) fn unreachable_server(error: &dyn std::error::Error) -> ApiError {
-    ApiError::Unreachable(causes(error))
+pub(super) fn unreachable_server(error: &(dyn Error + 'static)) -> ApiError {
+    ApiError::Unreachable(without_output(error))
+}
+
+/// What went wrong, without what a kubeconfig's credential plugin was given or printed: either may be a token.
+pub(super) fn without_output(error: &(dyn Error + 'static)) -> String {
+    let plugin =
+        successors(Some(error), |&error| error.source()).find_map(<dyn Error>::downcast_ref);
+    match plugin {
+        Some(AuthError::AuthExecRun { out, .. }) => {
+            format!("the kubeconfig's credential plugin failed: {}", out.status)
+        }
+        Some(AuthError::AuthExecParse(_)) => {
+            "the kubeconfig's credential plugin printed no ExecCredential".to_owned()
+        }
+        _ => causes(error),
+    }
 }
 
 /// Says where JSON is unreadable, never what it held: it may be a secret.
