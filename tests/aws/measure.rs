@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use crate::support::{
-    github::{push, signature},
+    github::{headers, signed},
     lambda::{FrontDoor, tool},
     moto::Moto,
     space::Space,
@@ -148,14 +148,8 @@ impl Run {
 
     /// Delivers a push of a new commit; gives when it was answered.
     async fn deliver(&mut self, space: &Space, number: usize) -> Instant {
-        let body = push(space, "refs/heads/main", &format!("{:040x}", number + 1)).to_string();
-        let signature = signature(SECRET, body.as_bytes());
-        let headers = [
-            ("content-type", "application/json"),
-            ("x-github-event", "push"),
-            ("x-hub-signature-256", signature.as_str()),
-        ];
-        let event = FrontDoor::HttpApi.post(&headers, body.as_bytes(), false);
+        let (body, proof) = signed(space, SECRET, &format!("{:040x}", number + 1));
+        let event = FrontDoor::HttpApi.post(&headers(&proof), body.as_bytes(), false);
         self.events.send(event.to_string()).await.unwrap();
         let (at, answer) = self.answered.recv().await.unwrap();
         assert_eq!(answer["statusCode"], 200, "{answer}");

@@ -10,7 +10,7 @@ use tokio::time::sleep;
 use crate::support::{
     api_server::Fault,
     function::Answer,
-    github::{NEW, NEWER, push, signature},
+    github::{NEW, NEWER, headers, push, signature},
     lambda::{FrontDoor, Lambda},
     moto::{Moto, sqs_event},
     sink::generic_message,
@@ -40,12 +40,7 @@ async fn start(space: &Space, moto: &Moto, limit: usize) -> Option<(Lambda, Stri
 async fn deliver(lambda: &Lambda, payload: &Value) -> Answer {
     let body = payload.to_string();
     let signature = signature(SECRET, body.as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", signature.as_str()),
-    ];
-    lambda.answer(&FrontDoor::HttpApi.post(&headers, body.as_bytes(), true)).await
+    lambda.answer(&FrontDoor::HttpApi.post(&headers(&signature), body.as_bytes(), true)).await
 }
 
 fn break_down(space: &Space, uri: &str, status: u16, delay: Duration) {

@@ -8,9 +8,8 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, time::sleep};
 
 use crate::support::{
-    function::Answer,
-    github::{NEW, OLD, push, signature},
-    lambda::{FrontDoor, Lambda},
+    github::{NEW, OLD},
+    lambda::Lambda,
     moto::Moto,
     space::Space,
 };
@@ -31,18 +30,6 @@ async fn space() -> Space {
     space
 }
 
-/// A push of `commit`, signed with `secret`.
-async fn deliver(lambda: &Lambda, space: &Space, secret: &str, commit: &str) -> Answer {
-    let body = push(space, "refs/heads/main", commit).to_string();
-    let signature = signature(secret, body.as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", signature.as_str()),
-    ];
-    lambda.answer(&FrontDoor::HttpApi.post(&headers, body.as_bytes(), false)).await
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rotation_works_at_once_and_the_previous_secret_for_a_while() {
     let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
@@ -51,16 +38,16 @@ async fn a_rotation_works_at_once_and_the_previous_secret_for_a_while() {
     let Some(lambda) = start(&space, &moto, &[id]).await else { return };
     let strict = start(&space, &moto, &[id, ("ROTATION_WINDOW", "0s")]).await.unwrap();
 
-    assert_eq!(deliver(&lambda, &space, "first", OLD).await.outcome(), "accepted");
-    assert_eq!(deliver(&strict, &space, "first", OLD).await.outcome(), "accepted");
+    assert_eq!(lambda.push(&space, "first", OLD).await.outcome(), "accepted");
+    assert_eq!(strict.push(&space, "first", OLD).await.outcome(), "accepted");
     moto.rotate_secret("webhook", &json!({ "github": "second" }).to_string()).await;
 
     let commits = ["2", "3", "4"].map(|digit| digit.repeat(40));
-    let rotated = deliver(&lambda, &space, "second", &commits[0]).await;
+    let rotated = lambda.push(&space, "second", &commits[0]).await;
     assert_eq!(rotated.outcome(), "accepted", "{}", lambda.log());
-    assert_eq!(deliver(&lambda, &space, "first", &commits[1]).await.outcome(), "accepted");
-    assert_eq!(deliver(&strict, &space, "second", &commits[2]).await.outcome(), "accepted");
-    assert_eq!(deliver(&strict, &space, "first", OLD).await.status, 401);
+    assert_eq!(lambda.push(&space, "first", &commits[1]).await.outcome(), "accepted");
+    assert_eq!(strict.push(&space, "second", &commits[2]).await.outcome(), "accepted");
+    assert_eq!(strict.push(&space, "first", OLD).await.status, 401);
     assert_eq!(space.commit("simple").await.as_ref(), Some(&commits[2]));
 }
 
@@ -70,16 +57,16 @@ async fn a_flood_of_wrong_signatures_causes_one_read_in_ten_seconds() {
     moto.create_secret("webhook", &json!({ "github": "right" }).to_string()).await;
     let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("ROTATION_WINDOW", "0s")];
     let Some(lambda) = start(&space, &moto, &variables).await else { return };
-    assert_eq!(deliver(&lambda, &space, "right", OLD).await.outcome(), "accepted");
+    assert_eq!(lambda.push(&space, "right", OLD).await.outcome(), "accepted");
     let before = moto.requests();
     for reads in 1..=2 {
         for _ in 0..30 {
-            assert_eq!(deliver(&lambda, &space, "wrong", OLD).await.status, 401);
+            assert_eq!(lambda.push(&space, "wrong", OLD).await.status, 401);
         }
         assert_eq!(moto.requests(), before + reads);
         sleep(FRESH_READ).await;
     }
-    assert_eq!(deliver(&lambda, &space, "right", OLD).await.outcome(), "accepted");
+    assert_eq!(lambda.push(&space, "right", OLD).await.outcome(), "accepted");
     assert_eq!(moto.requests(), before + 2, "a warm delivery asks AWS nothing");
 }
 
@@ -90,16 +77,16 @@ async fn a_previous_secret_that_is_revoked_verifies_no_more_once_the_cache_is_ol
     moto.rotate_secret("webhook", &json!({ "github": "second" }).to_string()).await;
     let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("SECRET_CACHE_TTL", "2s")];
     let Some(lambda) = start(&space, &moto, &variables).await else { return };
-    let previous = deliver(&lambda, &space, "first", OLD).await;
+    let previous = lambda.push(&space, "first", OLD).await;
     assert_eq!(previous.outcome(), "accepted", "{}", lambda.log());
 
     moto.revoke_previous("webhook").await;
     sleep(Duration::from_millis(2100)).await;
 
-    let revoked = deliver(&lambda, &space, "first", NEW).await;
+    let revoked = lambda.push(&space, "first", NEW).await;
     assert_eq!((revoked.status, revoked.outcome()), (401, "unauthorized"), "{}", lambda.log());
     assert_eq!(space.commit("simple").await.as_deref(), Some(OLD));
-    let current = deliver(&lambda, &space, "second", NEW).await;
+    let current = lambda.push(&space, "second", NEW).await;
     assert_eq!(current.outcome(), "accepted", "{}", lambda.log());
 }
 
@@ -121,7 +108,7 @@ async fn a_secret_that_cannot_be_used_is_named_in_a_warning_and_never_shown() {
         ("empty", 401, "the value of its key github is empty"),
     ] {
         let Some(lambda) = start(&space, &moto, &[("WEBHOOK_SECRET_ID", id)]).await else { return };
-        let answer = deliver(&lambda, &space, "hunter2", OLD).await;
+        let answer = lambda.push(&space, "hunter2", OLD).await;
         assert_eq!(answer.status, status, "{id}\n{}", lambda.log());
         lambda.delivery_line(1).await;
         let log = lambda.log();
@@ -150,7 +137,7 @@ async fn a_secret_that_may_not_be_read_is_unavailable() {
             ("WEBHOOK_SECRET_ID", "webhook"),
         ];
         let Some(lambda) = start(&space, &moto, &variables).await else { return };
-        let answer = deliver(&lambda, &space, "secret", OLD).await;
+        let answer = lambda.push(&space, "secret", OLD).await;
         assert_eq!(answer.status, status, "{}", lambda.log());
         assert_eq!(lambda.log().contains("may not be read"), status == 503);
     }
@@ -176,7 +163,7 @@ async fn a_refusal_in_the_words_of_aws_is_understood() {
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
         let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("AWS_ENDPOINT_URL", url.as_str())];
         let Some(lambda) = start(&space, &moto, &variables).await else { return };
-        let answer = deliver(&lambda, &space, "secret", OLD).await;
+        let answer = lambda.push(&space, "secret", OLD).await;
         assert_eq!(answer.status, status, "{code}: {}", lambda.log());
         assert!(lambda.log().contains(said), "{code}: {}", lambda.log());
         serving.abort();
@@ -194,7 +181,7 @@ async fn without_secrets_manager_a_delivery_is_answered_503_in_time() {
     ];
     let Some(lambda) = start(&space, &moto, &variables).await else { return };
     let started = std::time::Instant::now();
-    let answer = deliver(&lambda, &space, "secret", OLD).await;
+    let answer = lambda.push(&space, "secret", OLD).await;
     assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", lambda.log());
     assert!(answer.headers.contains_key("retry-after"));
     assert!(started.elapsed() < Duration::from_secs(5));

@@ -8,9 +8,8 @@ use tokio::time::sleep;
 
 use crate::support::{
     api_server::{Fault, Seen},
-    function::Answer,
-    github::{NEW, push, signature},
-    lambda::{FrontDoor, Lambda},
+    github::NEW,
+    lambda::Lambda,
     space::Space,
 };
 
@@ -28,17 +27,6 @@ async fn start(space: &Space, names: &[&str]) -> Option<Lambda> {
         ("AWS_LAMBDA_FUNCTION_TIMEOUT", "5"),
     ];
     Lambda::start(&variables).await
-}
-
-async fn deliver(lambda: &Lambda, space: &Space) -> Answer {
-    let body = push(space, "refs/heads/main", NEW).to_string();
-    let signature = signature(SECRET, body.as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", signature.as_str()),
-    ];
-    lambda.answer(&FrontDoor::HttpApi.post(&headers, body.as_bytes(), false)).await
 }
 
 async fn interval(space: &Space, name: &str) -> Value {
@@ -70,7 +58,7 @@ async fn at_the_deadline_intervals_are_taken_back_and_what_was_patched_is_told()
         space.fail(fault.clone());
         let started = Instant::now();
 
-        let answer = deliver(&lambda, &space).await;
+        let answer = lambda.push(&space, SECRET, NEW).await;
 
         let answered = (answer.status, answer.outcome());
         assert_eq!(answered, (503, "unavailable"), "{fault:?}\n{}", lambda.log());
@@ -93,7 +81,7 @@ async fn after_the_answer_nothing_is_asked_of_an_api_server_that_is_silent() {
         let Some(lambda) = start(&space, &["shop"]).await else { return };
         let started = Instant::now();
 
-        let answer = deliver(&lambda, &space).await;
+        let answer = lambda.push(&space, SECRET, NEW).await;
 
         let answered = (answer.status, answer.outcome());
         assert_eq!(answered, (503, "unavailable"), "{uri}: {}", lambda.log());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        github::{NEW, OLD, push, signature},
+        github::{NEW, OLD, push, signed},
         lambda::{FrontDoor, Lambda},
         space::Space,
     },
@@ -26,6 +26,12 @@ async fn start(space: &Space) -> Option<Lambda> {
     Lambda::start(&[("KUBECONFIG", kubeconfig), ("FLEET_NAMESPACE", &space.fleet)]).await
 }
 
+async fn prepared(space: &Space) -> Option<Lambda> {
+    space.global_secret(json!({ "github": SECRET })).await;
+    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    start(space).await
+}
+
 fn headers(signature: &str) -> Vec<(&'static str, &str)> {
     vec![
         ("Content-Type", "application/json"),
@@ -36,13 +42,10 @@ fn headers(signature: &str) -> Vec<(&'static str, &str)> {
 }
 
 async fn every_front_door_brings_the_same_delivery(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    let Some(lambda) = prepared(space).await else { return };
     for (number, door) in (1..).zip(FrontDoor::ALL) {
         let commit = number.to_string().repeat(40);
-        let body = push(space, "refs/heads/main", &commit).to_string();
-        let signature = signature(SECRET, body.as_bytes());
+        let (body, signature) = signed(space, SECRET, &commit);
         let event = door.post(&headers(&signature), body.as_bytes(), false);
         let returned = lambda.invoke(&event).await;
         assert_eq!(returned["statusCode"], 200, "{door:?} {returned}\n{}", lambda.log());
@@ -74,13 +77,10 @@ async fn every_front_door_brings_the_same_delivery(space: &Space) {
 }
 
 async fn a_base64_body_is_verified_over_its_bytes(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    let Some(lambda) = prepared(space).await else { return };
     for (number, door) in (1..).zip(FrontDoor::ALL) {
         let commit = number.to_string().repeat(40);
-        let body = push(space, "refs/heads/main", &commit).to_string();
-        let signature = signature(SECRET, body.as_bytes());
+        let (body, signature) = signed(space, SECRET, &commit);
         let event = door.post(&headers(&signature), body.as_bytes(), true);
         let answer = lambda.answer(&event).await;
         assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{door:?}");
@@ -89,11 +89,8 @@ async fn a_base64_body_is_verified_over_its_bytes(space: &Space) {
 }
 
 async fn a_proof_header_sent_twice_verifies_nothing(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    let body = push(space, "refs/heads/main", NEW).to_string();
-    let signature = signature(SECRET, body.as_bytes());
+    let Some(lambda) = prepared(space).await else { return };
+    let (body, signature) = signed(space, SECRET, NEW);
     // A load balancer without multi-value headers shows the last one alone.
     for door in [FrontDoor::HttpApi, FrontDoor::RestApi, FrontDoor::LoadBalancerMultiValue] {
         let mut headers = headers("sha256=00");
@@ -115,13 +112,10 @@ async fn unsigned_deliveries_are_rejected_by_default(space: &Space) {
 }
 
 async fn hostile_events_are_answered_400_and_the_process_lives(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    let body = push(space, "refs/heads/main", OLD).to_string();
-    let signed = signature(SECRET, body.as_bytes());
+    let Some(lambda) = prepared(space).await else { return };
+    let (body, proof) = signed(space, SECRET, OLD);
     let with = |door: FrontDoor, change: &dyn Fn(&mut Value)| {
-        let mut event = door.post(&headers(&signed), body.as_bytes(), false);
+        let mut event = door.post(&headers(&proof), body.as_bytes(), false);
         change(&mut event);
         event
     };
@@ -150,7 +144,7 @@ async fn hostile_events_are_answered_400_and_the_process_lives(space: &Space) {
     }
     assert_eq!(space.writes(), []);
     let function = lambda.function_id();
-    let good = FrontDoor::HttpApi.post(&headers(&signed), body.as_bytes(), false);
+    let good = FrontDoor::HttpApi.post(&headers(&proof), body.as_bytes(), false);
     assert_eq!(lambda.answer(&good).await.outcome(), "accepted");
     assert_eq!(lambda.function_id(), function, "it is still the same process");
     assert!(function.is_some());
@@ -185,8 +179,7 @@ async fn each_delivery_is_counted_in_cloudwatchs_embedded_format() {
     let Some(lambda) = start(&space).await else { return };
     space.global_secret(json!({ "github": SECRET })).await;
     space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    let body = push(&space, "refs/heads/main", NEW).to_string();
-    let signature = signature(SECRET, body.as_bytes());
+    let (body, signature) = signed(&space, SECRET, NEW);
     lambda.answer(&FrontDoor::HttpApi.post(&headers(&signature), body.as_bytes(), false)).await;
     lambda.delivery_line(1).await;
     let log = lambda.log();

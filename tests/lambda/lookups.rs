@@ -6,9 +6,8 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        function::Answer,
-        github::{NEW, NEWER, push, signature},
-        lambda::{FrontDoor, Lambda},
+        github::{NEW, NEWER},
+        lambda::Lambda,
         space::{ApiRequest, Space},
     },
 };
@@ -58,20 +57,9 @@ fn others(space: &Space) -> impl Iterator<Item = (String, String, String)> {
     })
 }
 
-async fn deliver(lambda: &Lambda, space: &Space, secret: &str, commit: &str) -> Answer {
-    let body = push(space, "refs/heads/main", commit).to_string();
-    let signature = signature(secret, body.as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", signature.as_str()),
-    ];
-    lambda.answer(&FrontDoor::HttpApi.post(&headers, body.as_bytes(), false)).await
-}
-
 /// Delivers once so that connection and secret are there, and then counts.
 async fn warm(lambda: &Lambda, space: &Space) -> usize {
-    let cold = deliver(lambda, space, SECRET, NEW).await;
+    let cold = lambda.push(space, SECRET, NEW).await;
     assert_eq!(cold.outcome(), "accepted", "{}", lambda.log());
     space.requests().len()
 }
@@ -107,7 +95,7 @@ async fn one_of_many_gitrepos_costs_a_scan_a_list_by_name_and_a_patch(space: &Sp
     let Some(lambda) = start(space, &[]).await else { return };
     let before = warm(&lambda, space).await;
 
-    let answer = deliver(&lambda, space, SECRET, NEWER).await;
+    let answer = lambda.push(space, SECRET, NEWER).await;
 
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }), "{}", lambda.log());
     let requests = since(space, before);
@@ -123,7 +111,7 @@ async fn a_monorepo_with_many_gitrepos_is_patched_whole_after_two_scans_without_
     let Some(lambda) = start(space, &[]).await else { return };
     let before = warm(&lambda, space).await;
 
-    let answer = deliver(&lambda, space, SECRET, NEWER).await;
+    let answer = lambda.push(space, SECRET, NEWER).await;
 
     assert_eq!(answer.body["counts"], json!({ "patched": 200, "skipped": 0 }), "{}", lambda.log());
     let requests = since(space, before);
@@ -141,7 +129,7 @@ async fn forged_deliveries_share_one_scan_for_a_while(space: &Space) {
     space.gitrepo(&space.apps, follows(&space.github_url())).await;
     let Some(lambda) = start(space, &[]).await else { return };
     for _ in 0..20 {
-        assert_eq!(deliver(&lambda, space, "forged", NEW).await.status, 401);
+        assert_eq!(lambda.push(space, "forged", NEW).await.status, 401);
     }
     let requests = since(space, 0);
     assert_eq!(count(&requests, "GET scan"), 1, "{requests:?}");
@@ -153,7 +141,7 @@ async fn without_a_cache_each_forged_delivery_costs_a_scan(space: &Space) {
     space.gitrepo(&space.apps, follows(&space.github_url())).await;
     let Some(lambda) = start(space, &[("LOOKUP_CACHE_TTL", "0s")]).await else { return };
     for number in 1..=3 {
-        assert_eq!(deliver(&lambda, space, "forged", NEW).await.status, 401);
+        assert_eq!(lambda.push(space, "forged", NEW).await.status, 401);
         assert_eq!(count(&since(space, 0), "GET scan"), number);
     }
     assert_eq!(space.writes(), []);
@@ -171,7 +159,7 @@ async fn one_of_many_gitrepos_of_one_name_is_found_without_reading_the_others() 
     let Some(lambda) = start(&space, &[]).await else { return };
     let before = warm(&lambda, &space).await;
 
-    let answer = deliver(&lambda, &space, SECRET, NEWER).await;
+    let answer = lambda.push(&space, SECRET, NEWER).await;
 
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }), "{}", lambda.log());
     let requests = since(&space, before);
@@ -192,7 +180,7 @@ async fn where_the_crd_prints_no_url_gitrepos_are_listed_page_by_page() {
     let Some(lambda) = start(&space, &[]).await else { return };
     let before = warm(&lambda, &space).await;
 
-    let answer = deliver(&lambda, &space, SECRET, NEWER).await;
+    let answer = lambda.push(&space, SECRET, NEWER).await;
 
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }), "{}", lambda.log());
     let requests = since(&space, before);

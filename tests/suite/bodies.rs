@@ -8,7 +8,7 @@ use crate::{
     on_both,
     support::{
         function::Function,
-        github::{NEW, push, signature},
+        github::{NEW, headers, signed},
         sender::Sender,
         space::Space,
     },
@@ -29,28 +29,13 @@ async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
     Function::start(space, variables).await
 }
 
-/// A push and what proves it.
-fn signed(space: &Space) -> (String, String) {
-    let body = push(space, "refs/heads/main", NEW).to_string();
-    let proof = signature(SECRET, body.as_bytes());
-    (body, proof)
-}
-
-fn headers(proof: &str) -> [(&'static str, &str); 3] {
-    [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", proof),
-    ]
-}
-
 async fn untouched(space: &Space) {
     assert_eq!(space.writes(), []);
     assert_eq!(space.commit("shop").await, None);
 }
 
 async fn a_body_in_chunks_is_taken_up_to_the_limit_and_refused_over_it(space: &Space) {
-    let (body, proof) = signed(space);
+    let (body, proof) = signed(space, SECRET, NEW);
     let limit = body.len().to_string();
     let function = prepared(space, &[("MAX_BODY_BYTES", &limit)]).await;
     let in_chunks = async |body: &str| {
@@ -85,7 +70,7 @@ async fn that_a_body_is_too_large_counts_before_its_type(space: &Space) {
 
 async fn a_body_with_one_byte_changed_in_place_is_refused(space: &Space) {
     let function = prepared(space, &[]).await;
-    let (body, proof) = signed(space);
+    let (body, proof) = signed(space, SECRET, NEW);
     let commit = body.find(NEW).expect("it is in there");
     for place in [0, commit, commit + 39, body.len() / 2, body.len() - 1] {
         let mut changed = body.clone().into_bytes();
@@ -104,7 +89,7 @@ async fn a_body_with_one_byte_changed_in_place_is_refused(space: &Space) {
 
 async fn a_body_that_stops_in_the_middle_is_incomplete_at_the_deadline(space: &Space) {
     let function = prepared(space, &[("DEADLINE", "1s")]).await;
-    let (body, proof) = signed(space);
+    let (body, proof) = signed(space, SECRET, NEW);
     let (half, _) = body.split_at(body.len() / 2);
     let started = Instant::now();
 

@@ -12,7 +12,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::{Answer, Function},
-        github::{NEW, NEWER, push, signature},
+        github::{NEW, NEWER, headers, padded},
         sender::Sender,
         space::Space,
     },
@@ -34,28 +34,9 @@ async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
     function
 }
 
-/// A push of `bytes`, or as many as it takes, and what proves it.
-fn signed(space: &Space, commit: &str, bytes: usize) -> (String, String) {
-    let mut payload = push(space, "refs/heads/main", commit);
-    payload["padding"] = json!("");
-    let missing = bytes.saturating_sub(payload.to_string().len());
-    payload["padding"] = json!("x".repeat(missing));
-    let body = payload.to_string();
-    let proof = signature(SECRET, body.as_bytes());
-    (body, proof)
-}
-
-fn headers(proof: &str) -> [(&'static str, &str); 3] {
-    [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", proof),
-    ]
-}
-
 /// Sends a whole push and waits for no answer.
 async fn send(function: &Function, space: &Space, commit: &str, bytes: usize) -> Sender {
-    let (body, proof) = signed(space, commit, bytes);
+    let (body, proof) = padded(space, SECRET, commit, bytes);
     let mut sender = Sender::announcing(function, &headers(&proof), body.len()).await;
     sender.send(body).await;
     sender

@@ -6,7 +6,7 @@ use crate::{
     on_both,
     support::{
         function::Function,
-        github::{NEW, push, signature},
+        github::{NEW, headers, push, signature},
         space::Space,
     },
 };
@@ -72,11 +72,7 @@ async fn a_proof_that_is_missing_malformed_or_wrong_is_refused(space: &Space) {
 async fn a_body_changed_by_one_byte_is_refused(space: &Space) {
     let function = prepared(space, &[]).await;
     let proof = signature(SECRET, body(space).as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", proof.as_str()),
-    ];
+    let headers = headers(&proof);
     let answer = function.deliver(&headers, format!("{} ", body(space))).await;
     assert_eq!((answer.status, answer.outcome()), (401, "unauthorized"));
     untouched(space).await;
@@ -133,11 +129,7 @@ async fn a_body_that_is_not_what_the_provider_promises_is_malformed(space: &Spac
     ];
     for body in bodies {
         let proof = signature(SECRET, body.as_bytes());
-        let headers = [
-            ("content-type", "application/json"),
-            ("x-github-event", "push"),
-            ("x-hub-signature-256", proof.as_str()),
-        ];
+        let headers = headers(&proof);
         let answer = function.deliver(&headers, body.clone()).await;
         assert_eq!((answer.status, answer.outcome()), (400, "malformed"), "{body}");
     }

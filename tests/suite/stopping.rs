@@ -16,7 +16,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::{Answer, Function},
-        github::{NEW, NEWER, push, signature},
+        github::{NEW, NEWER, headers, padded, signed},
         sender::Sender,
         space::Space,
     },
@@ -188,16 +188,11 @@ async fn the_callers_trace_is_carried_to_the_api_server_and_into_the_log() {
     let space = Space::embedded().await;
     shop(&space).await;
     let function = started(&space, &[]).await;
-    let body = push(&space, "refs/heads/main", NEW).to_string();
-    let proof = signature(SECRET, body.as_bytes());
+    let (body, proof) = signed(&space, SECRET, NEW);
     let parent = format!("00-{TRACE}-00f067aa0ba902b7-01");
 
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", &proof),
-        ("traceparent", &parent),
-    ];
+    let mut headers = headers(&proof).to_vec();
+    headers.push(("traceparent", &parent));
     let answer = function.deliver(&headers, body).await;
 
     assert_eq!(answer.status, 200);
@@ -244,15 +239,8 @@ async fn bodies_that_are_too_large_together_are_refused_for_now_and_small_ones_a
 
 /// A signed push with so much in it that it does not fit beside four of the largest.
 async fn large(function: &Function, space: &Space) -> Answer {
-    let mut body = push(space, "refs/heads/main", NEW);
-    body["padding"] = json!("x".repeat(500_000));
-    let body = body.to_string();
-    let proof = signature(SECRET, body.as_bytes());
-    let headers = [
-        ("content-type", "application/json"),
-        ("x-github-event", "push"),
-        ("x-hub-signature-256", proof.as_str()),
-    ];
+    let (body, proof) = padded(space, SECRET, NEW, 500_000);
+    let headers = headers(&proof);
     let mut sender = Sender::announcing(function, &headers, body.len()).await;
     sender.send(body).await;
     sender.answer().await

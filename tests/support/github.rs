@@ -4,6 +4,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
+#[cfg(feature = "lambda")]
+use super::lambda::{FrontDoor, Lambda};
 use super::{
     function::{Answer, Function},
     space::Space,
@@ -34,6 +36,40 @@ pub fn signature(secret: &str, body: &[u8]) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("any key");
     mac.update(body);
     format!("sha256={}", hex::encode(mac.finalize().into_bytes()))
+}
+
+/// A push of `commit` to `main`, and what proves it.
+pub fn signed(space: &Space, secret: &str, commit: &str) -> (String, String) {
+    padded(space, secret, commit, 0)
+}
+
+/// The same with `bytes`, or as many as it takes.
+pub fn padded(space: &Space, secret: &str, commit: &str, bytes: usize) -> (String, String) {
+    let mut payload = push(space, "refs/heads/main", commit);
+    payload["padding"] = json!("");
+    let missing = bytes.saturating_sub(payload.to_string().len());
+    payload["padding"] = json!("x".repeat(missing));
+    let body = payload.to_string();
+    let proof = signature(secret, body.as_bytes());
+    (body, proof)
+}
+
+/// The headers of a push that `proof` proves.
+pub fn headers(proof: &str) -> [(&'static str, &str); 3] {
+    [
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-hub-signature-256", proof),
+    ]
+}
+
+#[cfg(feature = "lambda")]
+impl Lambda {
+    /// Sends a signed push of `commit` to `main` through an HTTP API.
+    pub async fn push(&self, space: &Space, secret: &str, commit: &str) -> Answer {
+        let (body, proof) = signed(space, secret, commit);
+        self.answer(&FrontDoor::HttpApi.post(&headers(&proof), body.as_bytes(), false)).await
+    }
 }
 
 impl Function {
