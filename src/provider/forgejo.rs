@@ -1,15 +1,11 @@
 //! Forgejo: [webhooks](https://forgejo.org/docs/latest/user/webhooks/), and the
 //! [code that sends them](https://codeberg.org/forgejo/forgejo/src/branch/forgejo/services/webhook/shared/payloader.go).
 //!
-//! A form is signed over its JSON. It sends Gitea's and Gogs' headers too, and what was Gitea before may have the
-//! secret under their keys.
+//! Its payloads are Gitea's, and a form is signed over its JSON. It sends Gitea's and Gogs' headers too, and what was
+//! Gitea before may have the secret under their keys.
 
-use super::{Hosts, IdIn, Malformed, Provider};
-use crate::{
-    event::Event,
-    payload::{self, RefPush},
-    signature::{Scheme, Signed},
-};
+use super::{Hosts, IdIn, Provider, gitea};
+use crate::signature::{Scheme, Signed};
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "forgejo",
@@ -18,84 +14,9 @@ pub(super) static PROVIDER: Provider = Provider {
     delivery_id: IdIn::Headers(&["x-forgejo-delivery"]),
     schemes: &[signed_with("forgejo"), signed_with("gitea"), signed_with("gogs")],
     hosts: Hosts::SelfHosted,
-    parse,
+    parse: gitea::parse,
 };
 
 const fn signed_with(key: &'static str) -> Scheme {
     Scheme::HmacSha256 { key, header: "x-forgejo-signature", prefix: "", over: Signed::Json }
-}
-
-fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
-    match kind {
-        Some("push") => payload::object::<RefPush>(json)?.event(),
-        // Beside `create` comes a push; a deleted branch comes as `delete` alone.
-        Some("create") => payload::ignored(json, "a push says the same"),
-        Some("delete") => payload::ignored(json, "a branch or tag was deleted"),
-        _ => payload::ignored(json, "not a push"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::provider::testing::{COMMIT, TAG_OBJECT, ZEROS, said};
-
-    fn push(git_ref: &str, after: &str, head: Option<&str>) -> String {
-        let payload = json!({
-            "ref": git_ref,
-            "after": after,
-            "commits": [],
-            "head_commit": head.map(|id| json!({ "id": id })),
-            "repository": repository(),
-        });
-        said(&PROVIDER, "push", &payload)
-    }
-
-    fn repository() -> Value {
-        json!({
-            "html_url": "https://forgejo.acme.example/acme/shop",
-            "ssh_url": "git@forgejo.acme.example:acme/shop.git",
-            "clone_url": "https://forgejo.acme.example/acme/shop.git",
-        })
-    }
-
-    #[test]
-    fn branches_and_tags_come_as_push() {
-        assert_eq!(
-            push("refs/heads/main", COMMIT, None),
-            "push of forgejo.acme.example/acme/shop: refs/heads/main at 1f0c3a1"
-        );
-        assert_eq!(
-            push("refs/tags/v1", TAG_OBJECT, Some(COMMIT)),
-            "push of forgejo.acme.example/acme/shop: refs/tags/v1 at 1f0c3a1"
-        );
-        assert_eq!(
-            push("refs/tags/v1", ZEROS, None),
-            "push of forgejo.acme.example/acme/shop: refs/tags/v1 gone"
-        );
-    }
-
-    #[test]
-    fn everything_else_is_ignored() {
-        for kind in ["create", "delete", "repository", ""] {
-            assert!(
-                said(&PROVIDER, kind, &json!({ "ref": "v1" })).starts_with("ignored"),
-                "{kind}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_forgejo_does_not_send_is_malformed() {
-        for (kind, payload) in [
-            ("push", json!([])),
-            ("push", json!({ "ref": "refs/heads/main", "after": COMMIT, "repository": null })),
-            ("push", json!({ "ref": "refs/heads/main", "repository": repository() })),
-            ("create", json!([])),
-        ] {
-            assert!(said(&PROVIDER, kind, &payload).starts_with("payload: "), "{kind} {payload}");
-        }
-    }
 }

@@ -24,7 +24,8 @@ const fn signed_with(key: &'static str) -> Scheme {
     Scheme::HmacSha256 { key, header: "x-gitea-signature", prefix: "", over: Signed::Json }
 }
 
-fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
+/// Reads Gitea's payloads, and those of whoever sends the same.
+pub(super) fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match kind {
         Some("push") => payload::object::<RefPush>(json)?.event(),
         // Beside `create` comes a push; a deleted branch comes as `delete` alone.
