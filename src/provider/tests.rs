@@ -1,0 +1,387 @@
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header::CONTENT_TYPE};
+use proptest::prelude::*;
+
+use super::*;
+
+fn provider(name: &str) -> &'static Provider {
+    PROVIDERS.iter().find(|provider| provider.name == name).expect("is in the table")
+}
+
+fn headers(names: &[&'static str]) -> HeaderMap {
+    let pair =
+        |name: &&'static str| (HeaderName::from_static(name), HeaderValue::from_static("push"));
+    names.iter().map(pair).collect()
+}
+
+fn delivery(kind: (&'static str, &'static str), body: String) -> Delivery {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(kind.0, HeaderValue::from_static(kind.1));
+    Delivery::new(headers, Bytes::from(body)).expect("is JSON")
+}
+
+fn github_push(urls: &str) -> Event {
+    let body =
+        format!(r#"{{"ref":"refs/heads/main","after":"{}","repository":{urls}}}"#, testing::COMMIT);
+    let claim = read(provider("github"), &delivery(("x-github-event", "push"), body));
+    claim.expect("is a push").unverified().clone()
+}
+
+#[test]
+fn names_and_markers_are_in_lower_case_and_of_one_row_each() {
+    let mut names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();
+    let mut markers: Vec<_> = PROVIDERS.iter().flat_map(|provider| provider.markers).collect();
+    names.sort_unstable();
+    markers.sort_unstable();
+    for (count, all) in
+        [(names.len(), names), (markers.len(), markers.into_iter().copied().collect())]
+    {
+        let mut all: Vec<&str> = all;
+        assert!(all.iter().all(|text| text.to_lowercase() == *text), "{all:?}");
+        all.dedup();
+        assert_eq!(all.len(), count, "{all:?}");
+    }
+}
+
+#[test]
+fn the_header_decides_who_sent_it_and_the_first_row_if_there_are_several() {
+    for (names, sender) in [
+        (&["x-github-event", "x-hub-signature-256"][..], Some("github")),
+        (&["x-github-event", "x-gogs-event"], Some("gogs")),
+        (&["x-github-event", "x-gogs-event", "x-gitea-event"], Some("gitea")),
+        (&["x-github-event", "x-gogs-event", "x-gitea-event", "x-forgejo-event"], Some("forgejo")),
+        (&["x-gitee-event"], Some("gitee")),
+        (&["x-gitlab-event", "webhook-id", "webhook-signature"], Some("gitlab")),
+        (&["x-event-key", "x-hook-uuid"], Some("bitbucket-cloud")),
+        (&["x-event-key", "x-request-id"], Some("bitbucket-server")),
+        (&["x-vss-activityid"], Some("azure-devops")),
+        (&["x-vss-subscriptionid", "x-github-event"], Some("azure-devops")),
+        (&["webhook-id"], Some("generic")),
+        (&["webhook-signature", "x-github-event"], Some("github")),
+        (&["x-github-event", "x-gitlab-event"], Some("gitlab")),
+        (&["x-request-id"], None),
+        (&[], None),
+    ] {
+        let detected = detect(&headers(names)).map(|provider| provider.name);
+        assert_eq!(detected, sender, "{names:?}");
+    }
+}
+
+#[test]
+fn a_delivery_speaks_only_for_hosts_of_its_provider_and_of_nobody() {
+    for (name, own, others) in [
+        (
+            "github",
+            &["https://github.com/a/b", "https://acme.ghe.com/a/b", "https://git.example/a/b"][..],
+            &[
+                "https://gitlab.com/a/b",
+                "https://bitbucket.org/a/b",
+                "https://dev.azure.com/a/_git/b",
+            ][..],
+        ),
+        (
+            "gitlab",
+            &["https://gitlab.com/a/b", "https://git.example/a/b"],
+            &["https://github.com/a/b", "git@ssh.github.com:a/b", "https://gitee.com/a/b"],
+        ),
+        (
+            "bitbucket-cloud",
+            &["https://bitbucket.org/a/b"],
+            &["https://git.example/a/b", "https://github.com/a/b"],
+        ),
+        (
+            "bitbucket-server",
+            &["https://git.example/scm/a/b"],
+            &["https://bitbucket.org/a/b", "codecommit::eu-west-1://b"],
+        ),
+        (
+            "azure-devops",
+            &[
+                "https://dev.azure.com/a/_git/b",
+                "git@vs-ssh.visualstudio.com:v3/a/b/c",
+                "https://git.example/a/_git/b",
+            ],
+            &["https://github.com/a/b", "https://gitee.com/a/b"],
+        ),
+        (
+            "gitee",
+            &["https://gitee.com/a/b", "https://git.example/a/b"],
+            &["https://gitlab.com/a/b"],
+        ),
+        (
+            "generic",
+            &[
+                "https://github.com/a/b",
+                "https://gitlab.com/a/b",
+                "codecommit::eu-west-1://b",
+                "https://git.example/b",
+            ],
+            &[],
+        ),
+        (
+            "gogs",
+            &["https://git.example/a/b", "https://evilgithub.com/a/b"],
+            &[
+                "https://github.com/a/b",
+                "https://acme.visualstudio.com/_git/b",
+                "https://x.gitlab.com/a",
+            ],
+        ),
+    ] {
+        let hosts = provider(name).hosts;
+        let url = |text: &str| RepoUrl::parse(text).expect("names a repository");
+        for text in own {
+            assert!(hosts.may_name(&url(text)), "{name} {text}");
+        }
+        for text in others {
+            assert!(!hosts.may_name(&url(text)), "{name} {text}");
+        }
+    }
+}
+
+#[test]
+fn a_borrowed_url_is_taken_out_of_a_push() {
+    let event = github_push(
+        r#"{"clone_url":"https://github.com/acme/shop","ssh_url":"git@gitlab.com:acme/shop"}"#,
+    );
+    let event = testing::in_words(&Ok(event));
+    assert_eq!(event, "push of github.com/acme/shop: refs/heads/main at 1f0c3a1");
+}
+
+#[test]
+fn a_push_with_nothing_but_borrowed_urls_is_of_no_repository() {
+    let event = github_push(r#"{"clone_url":"https://gitlab.com/acme/shop"}"#);
+    assert!(matches!(event, Event::Push(push) if push.repository.is_nowhere()));
+}
+
+#[test]
+fn a_ping_for_a_borrowed_url_names_no_repository() {
+    let body = r#"{"repository":{"clone_url":"https://gitlab.com/acme/shop"}}"#.to_owned();
+    let claim = read(provider("github"), &delivery(("x-github-event", "ping"), body));
+    assert_eq!(claim.expect("is a ping").unverified(), &Event::Ping(None));
+}
+
+#[test]
+fn a_form_without_payload_is_malformed() {
+    let mut headers = HeaderMap::new();
+    let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+    headers.insert(CONTENT_TYPE, form);
+    let delivery = Delivery::new(headers, Bytes::from_static(b"a=b")).expect("is a form");
+    assert!(read(provider("github"), &delivery).is_err());
+}
+
+#[test]
+fn what_is_malformed_is_not_repeated() {
+    for body in
+        [r#"{"ref":{"hunter2":1}}"#, r#"["hunter2"]"#, r#"{"ref":hunter2}"#, r#"{"ref":"hunter2"#]
+    {
+        for provider in PROVIDERS {
+            for kind in ["push", "Push Hook", "repo:push", "repo:refs_changed", "hunter2"] {
+                let Err(malformed) = (provider.parse)(Some(kind), body.as_bytes()) else {
+                    continue;
+                };
+                assert!(!format!("{malformed} {malformed:?}").contains("hunter2"), "{malformed}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_longer_list_than_anybody_sends_is_malformed() {
+    for (name, kind, head, tail, limit) in [
+        (
+            "bitbucket-cloud",
+            "repo:push",
+            r#"{"repository":{"full_name":"a/b"},"push":{"changes":["#,
+            "]}}",
+            10_000,
+        ),
+        ("bitbucket-server", "repo:refs_changed", r#"{"repository":{},"changes":["#, "]}", 10_000),
+        (
+            "bitbucket-server",
+            "repo:refs_changed",
+            r#"{"changes":[],"repository":{"links":{"clone":["#,
+            "]}}}",
+            16,
+        ),
+        ("gitlab", "System Hook", r#"{"event_name":"repository_update","changes":["#, "]}", 10_000),
+        (
+            "azure-devops",
+            "",
+            r#"{"eventType":"git.push","resource":{"refUpdates":["#,
+            "]}}",
+            10_000,
+        ),
+    ] {
+        let is_too_long = |length: usize| {
+            let body = format!("{head}{}{tail}", vec!["{}"; length].join(","));
+            let event = (provider(name).parse)(Some(kind), body.as_bytes());
+            event.is_err_and(|malformed| malformed.0.starts_with("not the fields or types"))
+        };
+        assert!(!is_too_long(limit), "{name} {limit}");
+        assert!(is_too_long(limit + 1), "{name} {limit}");
+    }
+}
+
+#[test]
+fn a_delivery_is_known_by_its_first_id_unless_that_is_endless() {
+    let with = |headers: &[(&'static str, String)]| {
+        let mut delivery =
+            delivery(("x-gitlab-event", "Push Hook"), String::new()).headers().clone();
+        for (name, value) in headers {
+            delivery.insert(*name, value.parse().expect("is a header's value"));
+        }
+        Delivery::new(delivery, Bytes::new()).expect("is JSON")
+    };
+    let gitlab = provider("gitlab");
+    let one = with(&[("webhook-id", "b".to_owned()), ("idempotency-key", "a".to_owned())]);
+    assert_eq!(gitlab.delivery_id(&one), Some("a"));
+    assert_eq!(gitlab.delivery_id(&with(&[("webhook-id", "b".to_owned())])), Some("b"));
+    assert_eq!(gitlab.delivery_id(&with(&[("webhook-id", "b".repeat(129))])), None);
+    assert_eq!(gitlab.delivery_id(&with(&[])), None);
+}
+
+#[test]
+fn a_delivery_of_azure_is_known_by_the_id_in_its_body() {
+    let long = format!(r#"{{"id":"{}"}}"#, "b".repeat(129));
+    for (body, id) in [
+        (r#"{"id":"03c164c2-8912-4d5e-8009-3707d5f83734","x":[]}"#, true),
+        (r#"{"id":null}"#, false),
+        (r#"{"id":""}"#, false),
+        (r#"{"id":1}"#, false),
+        (r#"{"id":"é"}"#, false),
+        (r#"{"id":"\u001b[31m"}"#, false),
+        (&long, false),
+        (r#"["03c164c2"]"#, false),
+        ("", false),
+    ] {
+        let delivery = delivery(("x-vss-activityid", "x"), body.to_owned());
+        let known = provider("azure-devops").delivery_id(&delivery);
+        assert_eq!(known, id.then_some("03c164c2-8912-4d5e-8009-3707d5f83734"), "{body}");
+    }
+}
+
+/// JSON that uses the words of the payloads, so that it gets past the first field.
+fn any_json() -> impl Strategy<Value = serde_json::Value> {
+    use serde_json::{Map, Value, json};
+    let word = prop::sample::select(vec![
+        "ref",
+        "after",
+        "deleted",
+        "head_commit",
+        "id",
+        "repository",
+        "project",
+        "clone_url",
+        "ssh_url",
+        "git_http_url",
+        "checkout_sha",
+        "changes",
+        "push",
+        "new",
+        "old",
+        "type",
+        "name",
+        "target",
+        "hash",
+        "full_name",
+        "links",
+        "clone",
+        "href",
+        "slug",
+        "key",
+        "toHash",
+        "toCommit",
+        "refLimitExceeded",
+        "event_name",
+        "ref_type",
+        "sha",
+        "eventType",
+        "resource",
+        "refUpdates",
+        "newObjectId",
+        "remoteUrl",
+        "detail",
+        "event",
+        "region",
+        "repositoryName",
+        "referenceFullName",
+        "commitId",
+        "source",
+    ]);
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        ".{0,6}".prop_map(Value::from),
+        prop::sample::select(vec![
+            "refs/heads/main",
+            "refs/tags/v1",
+            "main",
+            testing::COMMIT,
+            testing::ZEROS,
+            "branch",
+            "tag",
+            "https://github.com/acme/shop",
+            "acme/shop",
+            "ADD",
+            "DELETE",
+            "repository_update",
+            "git.push",
+            "referenceUpdated",
+            "aws.codecommit",
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((word.clone(), inner), 0..6).prop_map(|pairs| {
+                Value::from(
+                    pairs
+                        .into_iter()
+                        .map(|(key, value)| (key.to_owned(), value))
+                        .collect::<Map<_, _>>(),
+                )
+            }),
+        ]
+    })
+}
+
+const KINDS: [&str; 11] = [
+    "push",
+    "ping",
+    "create",
+    "delete",
+    "Push Hook",
+    "Tag Push Hook",
+    "System Hook",
+    "repo:push",
+    "repo:refs_changed",
+    "mirror:repo_synchronized",
+    "diagnostics:ping",
+];
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_without_panic(body: Vec<u8>) {
+        for provider in PROVIDERS {
+            for kind in KINDS {
+                let _ = (provider.parse)(Some(kind), &body);
+            }
+            let is_object = body.trim_ascii_start().first() == Some(&b'{');
+            prop_assert!(is_object || (provider.parse)(None, &body).is_err());
+        }
+    }
+
+    #[test]
+    fn any_json_is_read_without_panic_and_only_an_object_is_taken(json in any_json()) {
+        for provider in PROVIDERS {
+            for kind in KINDS {
+                let event = (provider.parse)(Some(kind), json.to_string().as_bytes());
+                prop_assert!(event.is_err() || json.is_object(), "{} {}", provider.name, kind);
+            }
+        }
+    }
+}
