@@ -44,7 +44,7 @@ const (
 
 func TestKnativeAcceptsTheManifests(t *testing.T) {
 	seen := map[string]int{}
-	for folder := range kustomizations {
+	for folder := range everything(t) {
 		for _, object := range render(t, folder) {
 			if strings.Contains(object.APIVersion, "knative") {
 				seen[object.Kind]++
@@ -81,7 +81,7 @@ func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
 }
 
 func TestEverythingGoesToTheNamespaceThatIsNamed(t *testing.T) {
-	for folder, namespace := range kustomizations {
+	for folder, namespace := range everything(t) {
 		for _, object := range render(t, folder) {
 			clusterWide := slices.Contains([]string{"ClusterRole", "ClusterRoleBinding"}, object.Kind)
 			elsewhere := slices.Contains([]string{secretsBinding, gitreposBinding}, object.Metadata.Name)
