@@ -1,12 +1,16 @@
 //! What the payloads of several providers have in common; `provider/*` read them with it.
 
+mod bounded;
+
 use std::{fmt, marker::PhantomData, ops::Deref};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor, value::MapAccessDeserializer},
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 use serde_json::error::Category;
+
+pub(crate) use self::bounded::{CloneLinks, RefUpdates, Text};
 
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
@@ -73,60 +77,12 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// The ref updates of one delivery. More of them is malformed: nothing is verified yet, and `{}` takes two bytes of the
-/// body and a hundred times that in memory.
-pub(crate) type RefUpdates<T> = Bounded<T, 10_000>;
-
-/// The clone URLs of a repository, one for each transport.
-pub(crate) type CloneLinks<T> = Bounded<T, 16>;
-
-/// A list of at most `LIMIT` JSON objects; what is beyond is never held.
-pub(crate) struct Bounded<T, const LIMIT: usize>(Vec<T>);
-
-impl<T, const LIMIT: usize> Deref for Bounded<T, LIMIT> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.0
-    }
-}
-
-impl<'de, T: Deserialize<'de>, const LIMIT: usize> Deserialize<'de> for Bounded<T, LIMIT> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OfObjects<T, const LIMIT: usize>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>, const LIMIT: usize> Visitor<'de> for OfObjects<T, LIMIT> {
-            type Value = Bounded<T, LIMIT>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "at most {LIMIT} objects")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-                let mut objects = Vec::new();
-                while objects.len() < LIMIT {
-                    let Some(Object(object)) = list.next_element()? else {
-                        return Ok(Bounded(objects));
-                    };
-                    objects.push(object);
-                }
-                match list.next_element::<IgnoredAny>()? {
-                    None => Ok(Bounded(objects)),
-                    Some(_) => Err(A::Error::invalid_length(LIMIT + 1, &self)),
-                }
-            }
-        }
-
-        deserializer.deserialize_seq(OfObjects(PhantomData))
-    }
-}
-
 /// The push that GitHub made a model for Gogs, Gitea, Forgejo and Gitee: one full ref.
 #[derive(Deserialize)]
 pub(crate) struct RefPush {
     #[serde(rename = "ref")]
-    pub(crate) git_ref: Option<String>,
-    pub(crate) after: Option<String>,
+    pub(crate) git_ref: Option<Text>,
+    pub(crate) after: Option<Text>,
     deleted: Option<bool>,
     head_commit: Option<Object<HeadCommit>>,
     pub(crate) repository: Option<Object<HostedRepository>>,
@@ -137,19 +93,19 @@ pub(crate) struct RefPush {
 /// `homepage`, `website` and `original_url` do not count: its owner can write anything there.
 #[derive(Deserialize)]
 pub(crate) struct HostedRepository {
-    clone_url: Option<String>,
-    ssh_url: Option<String>,
-    git_url: Option<String>,
-    html_url: Option<String>,
+    clone_url: Option<Text>,
+    ssh_url: Option<Text>,
+    git_url: Option<Text>,
+    html_url: Option<Text>,
     /// Gitee's, beside the others.
-    git_http_url: Option<String>,
+    git_http_url: Option<Text>,
     /// Gitee's, beside the others.
-    git_ssh_url: Option<String>,
+    git_ssh_url: Option<Text>,
 }
 
 #[derive(Deserialize)]
 struct HeadCommit {
-    id: Option<String>,
+    id: Option<Text>,
 }
 
 impl HostedRepository {
@@ -163,7 +119,7 @@ impl HostedRepository {
             &self.git_http_url,
             &self.git_ssh_url,
         ];
-        Repository::from_urls(urls.into_iter().flatten().map(String::as_str))
+        Repository::from_urls(urls.into_iter().flatten().map(Text::as_str))
     }
 }
 
@@ -195,46 +151,5 @@ impl RefPush {
         let GitRef::Tag(_) = git_ref else { return Some(after) };
         let head = self.head_commit.as_ref().and_then(|head| CommitId::parse(head.id.as_deref()?));
         Some(head.unwrap_or(after))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[derive(Deserialize)]
-    struct Listed {
-        #[serde(default)]
-        list: Option<Bounded<Anything, 3>>,
-    }
-
-    fn length(json: &str) -> Result<usize, Malformed> {
-        object::<Listed>(json.as_bytes()).map(|listed| listed.list.map_or(0, |list| list.len()))
-    }
-
-    #[test]
-    fn a_list_is_taken_up_to_its_limit() {
-        for (json, expected) in [
-            (r#"{}"#, 0),
-            (r#"{"list":null}"#, 0),
-            (r#"{"list":[]}"#, 0),
-            (r#"{"list":[{},{"x":[]},{}]}"#, 3),
-        ] {
-            assert_eq!(length(json), Ok(expected), "{json}");
-        }
-        for json in [
-            r#"{"list":[{},{},{},{}]}"#,
-            r#"{"list":[{},{},{},1]}"#,
-            r#"{"list":[[]]}"#,
-            r#"{"list":{}}"#,
-        ] {
-            assert!(length(json).is_err(), "{json}");
-        }
-    }
-
-    #[test]
-    fn a_list_is_given_up_at_its_limit() {
-        let malformed = length(r#"{"list":[{},{},{},{},"#).expect_err("is too long");
-        assert!(malformed.0.starts_with("not the fields or types"), "{malformed}");
     }
 }

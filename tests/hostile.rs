@@ -85,33 +85,36 @@ async fn whatever_a_stranger_sends_is_answered_and_moves_nothing() {
 async fn a_body_takes_little_more_memory_than_its_size() {
     let space = Space::embedded().await;
     let function = Function::start(&space, &[DEADLINE]).await;
-    for (headers, head, tail) in [
-        (
-            &[("x-hook-uuid", "x"), ("x-event-key", "repo:push")][..],
-            r#"{"repository":{"full_name":"a/b"},"push":{"changes":["#,
-            "]}}",
-        ),
-        (&[("x-event-key", "repo:refs_changed")], r#"{"changes":["#, "]}"),
-        (&[("x-event-key", "repo:refs_changed")], r#"{"repository":{"links":{"clone":["#, "]}}}"),
-        (
-            &[("x-gitlab-event", "System Hook")],
-            r#"{"event_name":"repository_update","changes":["#,
-            "]}",
-        ),
-        (
-            &[("x-vss-activityid", "x")],
-            r#"{"eventType":"git.push","resource":{"refUpdates":["#,
-            "]}}",
-        ),
+    let (github, cloud, server, azure, gitlab, queued) = (
+        &[("x-github-event", "push")][..],
+        &[("x-event-key", "repo:push"), ("x-hook-uuid", "x")][..],
+        &[("x-event-key", "repo:refs_changed")][..],
+        &[("x-vss-activityid", "x")][..],
+        &[("x-gitlab-event", "System Hook")][..],
+        &[("ce-type", "dev.fleet-webhook.delivery")][..],
+    );
+    for (headers, head, repeated, tail) in [
+        (cloud, r#"{"repository":{"full_name":"a/b"},"push":{"changes":["#, "{},", "{}]}}"),
+        (server, r#"{"changes":["#, "{},", "{}]}"),
+        (server, r#"{"repository":{"links":{"clone":["#, "{},", "{}]}}}"),
+        (gitlab, r#"{"event_name":"repository_update","changes":["#, "{},", "{}]}"),
+        (azure, r#"{"eventType":"git.push","resource":{"refUpdates":["#, "{},", "{}]}}"),
+        (github, r#"{"ref":"","after":"","repository":{"clone_url":"https://h/"#, "/", r#"b"}}"#),
+        (github, r#"{"ref":"","after":"","repository":{"clone_url":"https://"#, "a.", r#"b/c"}}"#),
+        (github, r#"{"repository":{"clone_url":"h:a"},"after":"","ref":"refs/tags/"#, "a", r#""}"#),
+        (cloud, r#"{"push":{"changes":[]},"repository":{"full_name":""#, "a/", r#"b"}}"#),
+        (server, r#"{"changes":[],"repository":{"slug":"a","project":{"key":""#, "a", r#""}}}"#),
+        (queued, r#"{"received":"","body":"","headers":["#, r#"["a",""],"#, r#"["a",""]]}"#),
     ] {
-        let size = 25 << 20;
-        let mut body = head.to_owned();
-        body.push_str(&"{},".repeat((size - head.len() - tail.len() - 2) / 3));
-        body.push_str("{}");
-        body.push_str(tail);
-        let headers = [&[("content-type", "application/json")], headers].concat();
-        let answer = function.deliver(&headers, body).await;
-        assert_eq!((answer.status, answer.outcome()), (400, "malformed"), "{head}");
+        for (content_type, prefix) in
+            [("application/json", ""), ("application/x-www-form-urlencoded", "payload=")]
+        {
+            let size = (25 << 20) - prefix.len() - head.len() - tail.len();
+            let body = format!("{prefix}{head}{}{tail}", repeated.repeat(size / repeated.len()));
+            let headers = [&[("content-type", content_type)], headers].concat();
+            let answer = function.deliver(&headers, body).await;
+            assert_eq!((answer.status, answer.outcome()), (400, "malformed"), "{head}");
+        }
     }
     let Some(peak) = peak_memory(function.id()) else {
         eprintln!("skipped: there is no /proc");

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{Event, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, RefUpdates, missing},
+    payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
     signature::Scheme,
 };
@@ -27,7 +27,7 @@ pub(super) static PROVIDER: Provider = Provider {
 #[derive(Deserialize)]
 struct Kind {
     #[serde(rename = "eventType")]
-    event_type: Option<String>,
+    event_type: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -47,24 +47,24 @@ struct Resource {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct NamedRepository {
-    remote_url: Option<String>,
-    ssh_url: Option<String>,
-    web_url: Option<String>,
+    remote_url: Option<Text>,
+    ssh_url: Option<Text>,
+    web_url: Option<Text>,
 }
 
 impl NamedRepository {
     fn urls(&self) -> impl Iterator<Item = &str> {
-        [&self.remote_url, &self.ssh_url, &self.web_url].into_iter().flatten().map(String::as_str)
+        [&self.remote_url, &self.ssh_url, &self.web_url].into_iter().flatten().map(Text::as_str)
     }
 }
 
 #[derive(Deserialize)]
 struct Update {
     /// The whole ref.
-    name: Option<String>,
+    name: Option<Text>,
     /// Zeros where it was deleted.
     #[serde(rename = "newObjectId")]
-    new_object_id: Option<String>,
+    new_object_id: Option<Text>,
 }
 
 fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {

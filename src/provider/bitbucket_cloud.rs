@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, RefUpdates, missing},
+    payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
     signature::{Scheme, Signed},
 };
@@ -38,7 +38,7 @@ struct Payload {
 /// No clone URL is in it.
 #[derive(Deserialize)]
 struct NamedRepository {
-    full_name: Option<String>,
+    full_name: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -55,15 +55,15 @@ struct Change {
 
 #[derive(Deserialize)]
 struct Ref {
-    r#type: Option<String>,
-    name: Option<String>,
+    r#type: Option<Text>,
+    name: Option<Text>,
     target: Option<Object<Target>>,
 }
 
 /// Of an annotated tag this is the commit that it points to.
 #[derive(Deserialize)]
 struct Target {
-    hash: Option<String>,
+    hash: Option<Text>,
 }
 
 fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, CloneLinks, Object, RefUpdates, missing},
+    payload::{self, CloneLinks, Object, RefUpdates, Text, missing},
     repo_url::RepoUrl,
     signature::{Scheme, Signed},
 };
@@ -41,14 +41,14 @@ struct Payload {
 /// Before version 7 there are no `links`.
 #[derive(Deserialize)]
 struct NamedRepository {
-    slug: Option<String>,
+    slug: Option<Text>,
     project: Option<Object<Project>>,
     links: Option<Object<Links>>,
 }
 
 #[derive(Deserialize)]
 struct Project {
-    key: Option<String>,
+    key: Option<Text>,
 }
 
 #[derive(Deserialize)]
@@ -58,25 +58,25 @@ struct Links {
 
 #[derive(Deserialize)]
 struct Link {
-    href: Option<String>,
+    href: Option<Text>,
 }
 
 #[derive(Deserialize)]
 struct Change {
     r#ref: Option<Object<Ref>>,
     #[serde(rename = "toHash")]
-    to_hash: Option<String>,
-    r#type: Option<String>,
+    to_hash: Option<Text>,
+    r#type: Option<Text>,
 }
 
 #[derive(Deserialize)]
 struct Ref {
-    id: Option<String>,
+    id: Option<Text>,
 }
 
 #[derive(Deserialize)]
 struct ToCommit {
-    id: Option<String>,
+    id: Option<Text>,
 }
 
 fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::Malformed;
 use crate::{
     event::{Event, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, missing},
+    payload::{self, Object, Text, missing},
 };
 
 /// Its name in answers, logs and metrics.
@@ -28,25 +28,25 @@ pub struct StateChange {
 
 #[derive(Deserialize)]
 struct Payload {
-    id: Option<String>,
-    time: Option<String>,
-    source: Option<String>,
+    id: Option<Text>,
+    time: Option<Text>,
+    source: Option<Text>,
     #[serde(rename = "detail-type")]
-    detail_type: Option<String>,
-    region: Option<String>,
+    detail_type: Option<Text>,
+    region: Option<Text>,
     detail: Option<Object<Detail>>,
 }
 
 #[derive(Deserialize)]
 struct Detail {
-    event: Option<String>,
+    event: Option<Text>,
     #[serde(rename = "repositoryName")]
-    repository_name: Option<String>,
+    repository_name: Option<Text>,
     #[serde(rename = "referenceFullName")]
-    reference_full_name: Option<String>,
+    reference_full_name: Option<Text>,
     /// Missing where the ref was deleted.
     #[serde(rename = "commitId")]
-    commit_id: Option<String>,
+    commit_id: Option<Text>,
 }
 
 /// Reads an EventBridge event; one of another source, such as a schedule, is ignored.
@@ -59,7 +59,7 @@ pub fn parse(json: &[u8]) -> Result<StateChange, Malformed> {
     Ok(StateChange {
         event: event(&payload)?,
         time: time.ok_or_else(|| missing("time"))?,
-        id: payload.id.ok_or_else(|| missing("id"))?,
+        id: payload.id.ok_or_else(|| missing("id"))?.as_str().to_owned(),
     })
 }
 

@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{Event, Push, RefUpdate, Refs, Repository},
-    payload::{self, missing},
+    payload::{self, Text, missing},
     signature::Scheme,
 };
 
@@ -30,10 +30,10 @@ pub(super) static PROVIDER: Provider = Provider {
 
 #[derive(Deserialize)]
 struct Payload {
-    repository: Option<String>,
+    repository: Option<Text>,
     #[serde(rename = "ref")]
-    git_ref: Option<String>,
-    after: Option<String>,
+    git_ref: Option<Text>,
+    after: Option<Text>,
 }
 
 fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, Object, RefUpdates, missing},
+    payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
     signature::Scheme,
 };
@@ -28,19 +28,19 @@ pub(super) static PROVIDER: Provider = Provider {
 /// What a system hook is about; events of which there is a project's webhook too may have the second name alone.
 #[derive(Deserialize)]
 struct Kind {
-    event_name: Option<String>,
-    object_kind: Option<String>,
+    event_name: Option<Text>,
+    object_kind: Option<Text>,
 }
 
 /// A push of a branch or a tag; in a `repository_update` the refs are in `changes`.
 #[derive(Deserialize)]
 struct Payload {
     #[serde(rename = "ref")]
-    git_ref: Option<String>,
-    after: Option<String>,
+    git_ref: Option<Text>,
+    after: Option<Text>,
     /// The outer one is `None` where it is not there at all, the inner one where it is null.
     #[serde(default, deserialize_with = "present")]
-    checkout_sha: Option<Option<String>>,
+    checkout_sha: Option<Option<Text>>,
     changes: Option<RefUpdates<Change>>,
     project: Option<Object<Urls>>,
     /// What old versions have in place of `project`.
@@ -50,32 +50,32 @@ struct Payload {
 #[derive(Deserialize)]
 struct Change {
     #[serde(rename = "ref")]
-    git_ref: Option<String>,
-    after: Option<String>,
+    git_ref: Option<Text>,
+    after: Option<Text>,
 }
 
 /// Fleet's own receiver goes by `web_url` alone, which may be on another host than the others.
 #[derive(Deserialize)]
 struct Urls {
-    git_http_url: Option<String>,
-    git_ssh_url: Option<String>,
-    web_url: Option<String>,
+    git_http_url: Option<Text>,
+    git_ssh_url: Option<Text>,
+    web_url: Option<Text>,
     /// The names that old versions have for them.
-    homepage: Option<String>,
-    url: Option<String>,
-    http_url: Option<String>,
-    ssh_url: Option<String>,
+    homepage: Option<Text>,
+    url: Option<Text>,
+    http_url: Option<Text>,
+    ssh_url: Option<Text>,
 }
 
 impl Urls {
     fn all(&self) -> impl Iterator<Item = &str> {
         let new = [&self.git_http_url, &self.git_ssh_url, &self.web_url];
         let old = [&self.homepage, &self.url, &self.http_url, &self.ssh_url];
-        new.into_iter().chain(old).flatten().map(String::as_str)
+        new.into_iter().chain(old).flatten().map(Text::as_str)
     }
 }
 
-fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<String>>, D::Error> {
+fn present<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Option<Text>>, D::Error> {
     Option::deserialize(field).map(Some)
 }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs},
-    payload::{self, HostedRepository, Object, RefPush, missing},
+    payload::{self, HostedRepository, Object, RefPush, Text, missing},
     signature::{Scheme, Signed},
 };
 
@@ -31,9 +31,9 @@ pub(super) static PROVIDER: Provider = Provider {
 #[derive(Deserialize)]
 struct Create {
     #[serde(rename = "ref")]
-    short_ref: Option<String>,
-    ref_type: Option<String>,
-    sha: Option<String>,
+    short_ref: Option<Text>,
+    ref_type: Option<Text>,
+    sha: Option<Text>,
     repository: Option<Object<HostedRepository>>,
 }
 
