@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fmt};
 use jiff::Timestamp;
 
 /// A webhook secret: what verifies now, and for a while what did before a rotation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Secret {
     /// The keys that are in force.
     pub current: Keys,
@@ -20,7 +20,7 @@ pub struct Secret {
 }
 
 /// The keys of a secret with their values (contract §3: `github`, `gitlab`, … and `<key>.previous`).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Keys(BTreeMap<String, SecretValue>);
 
 impl Keys {
@@ -36,8 +36,8 @@ impl FromIterator<(String, Vec<u8>)> for Keys {
     }
 }
 
-/// A secret value. Prints as `[REDACTED]`; compare it in constant time only.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret value. Prints as `[REDACTED]`, and cannot be compared but by what takes the same time for any value.
+#[derive(Clone)]
 pub struct SecretValue(Vec<u8>);
 
 impl SecretValue {

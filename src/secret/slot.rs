@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{ReadError, Secret};
+use crate::signature::Refusal;
 
 /// What a read gave; shared by all who asked for it.
 pub(super) type Outcome = Result<Arc<Secret>, Arc<ReadError>>;
@@ -23,6 +24,8 @@ pub(super) struct Kept {
     pub(super) last: Option<Read>,
     /// When a refusal last caused a read, by the wall clock.
     reread: Option<SystemTime>,
+    /// What was warned of, and when.
+    warned: Vec<(Refusal, Instant)>,
 }
 
 /// What a read gave, and when.
@@ -61,6 +64,17 @@ impl Slot {
         let may = since.is_none_or(|since| since >= interval);
         if may {
             kept.reread = Some(SystemTime::now());
+        }
+        may
+    }
+
+    /// Tells whether to warn of a refusal, and if so notes that it was: anybody can cause it, as often as they like.
+    pub(super) fn may_warn(&self, refusal: Refusal, interval: Duration) -> bool {
+        let mut kept = self.kept();
+        kept.warned.retain(|(_, at)| at.elapsed() < interval);
+        let may = kept.warned.iter().all(|(warned, _)| *warned != refusal);
+        if may {
+            kept.warned.push((refusal, Instant::now()));
         }
         may
     }

@@ -21,6 +21,9 @@ use crate::{
 /// How often a delivery that the cached secret refuses may cause a fresh read, so that a rotation works at once.
 const FRESH_READ_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How often the log says that a secret has no usable key for a provider.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long it is remembered that a secret could not be read.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
 
@@ -143,13 +146,13 @@ impl SecretStore {
             last.started >= arrived || self.is_reusable(of, &slot, last, verify_once)
         });
         if let Some(last) = last {
-            return self.judge(of, last.outcome, verify_once);
+            return self.judge(of, &slot, last.outcome, verify_once);
         }
         let outcome = self.read_and_keep(of, &slot).await;
         if let Err(error) = &outcome {
             self.warn(of, error);
         }
-        let check = self.judge(of, outcome, verify_once);
+        let check = self.judge(of, &slot, outcome, verify_once);
         // Of a GitRepo's own secret the first read counts too, so that a flood causes one and not two.
         if of != SecretOf::Everyone && matches!(check, Check::Refused(_) | Check::Forbidden) {
             slot.may_reread(self.reread_interval(of));
@@ -224,6 +227,7 @@ impl SecretStore {
     fn judge(
         &self,
         of: SecretOf<'_>,
+        slot: &Slot,
         outcome: Outcome,
         verify: impl Fn(&Arc<Secret>) -> Result<Verified, Refusal>,
     ) -> Check {
@@ -235,6 +239,7 @@ impl SecretStore {
                 }
                 let verified = verify(&secret);
                 if let Err(refusal @ (Refusal::KeyMissing(_) | Refusal::KeyUnusable(_))) = verified
+                    && slot.may_warn(refusal, WARNING_INTERVAL)
                 {
                     tracing::warn!(secret = self.describe(of), %refusal, "the secret verifies nothing");
                 }
