@@ -24,7 +24,7 @@ use http::{Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde::de::DeserializeOwned;
+use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::{sleep, timeout, timeout_at};
 
 pub use self::error::ApiError;
@@ -117,17 +117,14 @@ impl Cluster {
         serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
     }
 
-    /// Reads one GitRepo; `None` if it is gone.
+    /// Reads one GitRepo; `None` if it is gone. It is a list of one: who may list need not be allowed to get.
     pub(crate) async fn gitrepo(
         &self,
         namespace: &str,
         name: &str,
     ) -> Result<Option<GitRepo>, ApiError> {
-        match self.object(&gitrepo_path(namespace, name)).await {
-            Ok(gitrepo) => Ok(Some(lean(gitrepo))),
-            Err(ApiError::NotFound) => Ok(None),
-            Err(error) => Err(error),
-        }
+        let list: List<GitRepo> = self.object(&gitrepos_named(Some(namespace), name)).await?;
+        Ok(list.items.into_iter().next().map(lean))
     }
 
     /// Reads one GitRepo, again for a moment where it has to.
@@ -165,6 +162,12 @@ impl Cluster {
             Some(error) => Err(error),
         }
     }
+}
+
+/// A list of objects, as the API server gives it.
+#[derive(Deserialize)]
+struct List<T> {
+    items: Vec<T>,
 }
 
 /// A request under way: counted when it is over, without a code if nobody waited for its answer.
@@ -234,6 +237,11 @@ fn lean(mut gitrepo: GitRepo) -> GitRepo {
 /// The path of one GitRepo.
 fn gitrepo_path(namespace: &str, name: &str) -> String {
     format!("{}/{}", gitrepos_path(Some(namespace)), encoded(name))
+}
+
+/// The path of a list of the GitRepos of this name, in a namespace or in all.
+fn gitrepos_named(namespace: Option<&str>, name: &str) -> String {
+    format!("{}?fieldSelector=metadata.name%3D{}", gitrepos_path(namespace), encoded(name))
 }
 
 /// The path of the GitRepos of a namespace, or of all.

@@ -8,12 +8,11 @@ use std::{
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::{sync::Mutex, time::sleep};
 
 use super::{
-    ApiError, CONCURRENT_REQUESTS, Cluster, READ_AGAIN_TIME, gitrepos_path, lean,
+    ApiError, CONCURRENT_REQUESTS, Cluster, List, READ_AGAIN_TIME, gitrepos_named, lean,
     places::{Place, Places},
     scan::Include,
 };
@@ -266,16 +265,8 @@ impl Cluster {
 
     /// Reads the GitRepos of this name in all namespaces; one that is unreadable is left out and logged.
     async fn named(&self, name: &str) -> Result<Vec<GitRepo>, ApiError> {
-        #[derive(Deserialize)]
-        struct List {
-            items: Vec<Box<RawValue>>,
-        }
-        let selector = super::encoded(name);
-        let path = format!(
-            "{}?fieldSelector=metadata.name%3D{selector}&resourceVersion=0",
-            gitrepos_path(None)
-        );
-        let list: List = self.object(&path).await?;
+        let path = format!("{}&resourceVersion=0", gitrepos_named(None, name));
+        let list: List<Box<RawValue>> = self.object(&path).await?;
         let gitrepo = |item: &RawValue| match serde_json::from_str(item.get()) {
             Ok(gitrepo) => Some(lean(gitrepo)),
             Err(error) => {

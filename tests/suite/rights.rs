@@ -77,13 +77,6 @@ async fn without_watch_gitrepos_are_looked_up_and_the_log_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_get_a_commit_that_is_already_announced_cannot_be_confirmed() {
-    let Some(answers) = answers_without(gitrepos("get")).await else { return };
-    assert_eq!(answers.first.status, 200, "{}", answers.log);
-    assert_eq!(answers.again.status, 503, "{}", answers.log);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_patch_the_polling_interval_stays_and_the_commit_is_announced() {
     let Some(answers) = answers_without(gitrepos("patch")).await else { return };
     assert_eq!(statuses(&answers), [200, 200, 200], "{}", answers.log);

@@ -144,7 +144,7 @@ fn rights() -> Value {
     let role = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "function" },
         "rules": [
-            { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos"], "verbs": ["get", "list", "watch", "patch"] },
+            { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos"], "verbs": ["list", "watch", "patch"] },
             { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos/status"], "verbs": ["patch"] },
             { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] },
         ],
