@@ -248,6 +248,23 @@ mod tests {
     }
 
     #[test]
+    fn a_gitrepo_takes_less_than_260_bytes_besides_what_the_allocator_adds() {
+        const NUMBER: u32 = 10_000;
+        let (mut records, hasher) = (Records::default(), RandomState::new());
+        let taken = allocation_counter::measure(|| {
+            for number in 0..NUMBER {
+                let name = format!("some-application-{number}");
+                let repo = format!("https://github.com/some-organisation/{name}.git");
+                let spec =
+                    serde_json::json!({ "repo": repo, "branch": "main", "pollingInterval": "1h" });
+                records.apply(&listed(&name, &spec, Some(&format!("{number:040x}"))), &hasher);
+            }
+        });
+        let each = taken.bytes_current / i64::from(NUMBER);
+        assert!((100..260).contains(&each), "{each}");
+    }
+
+    #[test]
     fn a_repository_of_several_urls_is_found_once() {
         let (mut records, hasher) = (Records::default(), RandomState::new());
         let spec = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "main" });
