@@ -164,7 +164,7 @@ impl Service {
                             .hand_over(outcome, &delivery, progress.received(), &trace, until)
                             .await;
                     }
-                    service.log_finished(&outcome);
+                    service.log_finished(&outcome, in_progress);
                 });
                 if in_progress {
                     return Outcome { kind: Kind::InProgress, ..early };
@@ -174,11 +174,12 @@ impl Service {
         Outcome { kind: Kind::Unavailable, ..early }.because("too slow")
     }
 
-    /// Logs what became of patches that went on after the answer, and counts it too where a push was lost.
-    fn log_finished(&self, outcome: &Outcome) {
+    /// Logs what became of patches that went on after the answer, and counts it too where a push was lost: one whose
+    /// sender was told that it goes on.
+    fn log_finished(&self, outcome: &Outcome, in_progress: bool) {
         let patched = outcome.report.patched_count();
         self.metrics.patched_after_answer(u64::try_from(patched).unwrap_or(u64::MAX));
-        if outcome.kind == Kind::Unavailable {
+        if in_progress && outcome.kind == Kind::Unavailable {
             self.metrics.lost_after_answer(outcome.provider.unwrap_or("unknown"));
             tracing::warn!(
                 delivery.id = outcome.delivery,

@@ -48,7 +48,7 @@ impl Metrics {
             Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> _);
         let patched = Counter::default();
         let lost: Family<Provider, Counter> = Family::default();
-        let requests = Family::default();
+        let requests: Family<ApiRequest, Counter> = Family::default();
         let index_size = Gauge::default();
         let index_age = Gauge::default();
 
@@ -83,13 +83,18 @@ impl Metrics {
             "The program",
             Info::new([("version", env!("CARGO_PKG_VERSION"))]),
         );
-        // A counter that is born with its first failure shows Prometheus no increase.
+        // A counter that is born with its first event shows Prometheus no increase.
         for provider in PROVIDERS {
-            for kind in [Kind::Unavailable, Kind::Queued, Kind::Unauthorized] {
+            for kind in
+                [Kind::Accepted, Kind::Ignored, Kind::Queued, Kind::Unauthorized, Kind::Unavailable]
+            {
                 let series = Delivery { provider: provider.name, outcome: kind.name() };
                 drop(deliveries.get_or_create(&series));
             }
             drop(lost.get_or_create(&Provider { provider: provider.name }));
+        }
+        for verb in ["get", "list", "patch", "watch"] {
+            drop(requests.get_or_create(&ApiRequest { verb, code: None }));
         }
         Self {
             registry,

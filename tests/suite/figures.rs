@@ -24,6 +24,9 @@ async fn what_an_alarm_stands_on_is_zero_from_the_start(space: &Space) {
                 "fleet_webhook_deliveries_total{{provider=\"{provider}\",outcome=\"unavailable\"}} 0"
             ),
             format!(
+                "fleet_webhook_deliveries_total{{provider=\"{provider}\",outcome=\"accepted\"}} 0"
+            ),
+            format!(
                 "fleet_webhook_deliveries_failed_after_answer_total{{provider=\"{provider}\"}} 0"
             ),
         ] {
@@ -71,4 +74,25 @@ async fn a_push_that_is_lost_after_its_answer_is_counted_as_lost() {
     let figures = function.figures().await;
     assert!(figures.contains(lost), "{figures}");
     function.logs("nobody will send it again").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_push_that_was_answered_503_is_not_counted_as_lost_too() {
+    let space = Space::embedded().await;
+    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
+    space.gitrepo("shop", spec).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(&space, &[("DEADLINE", "500ms")]).await;
+    space.fail(Fault::always(Method::PATCH, "/status", 500).once());
+    let late = Fault::always(Method::PATCH, "/status", 422);
+    space.fail(late.after(std::time::Duration::from_millis(1200)));
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"));
+    function.logs("finished after the answer").await;
+
+    let lost = "fleet_webhook_deliveries_failed_after_answer_total{provider=\"github\"} 0";
+    let figures = function.figures().await;
+    assert!(figures.contains(lost), "{figures}");
+    assert!(!function.log().contains("nobody will send it again"), "{}", function.log());
 }
