@@ -16,8 +16,7 @@ use crate::{
 const SKIPPED_IN_LOG: usize = 20;
 
 /// The outcomes of contract §6.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// At least one GitRepo was patched, or had the commit.
     Accepted,
@@ -92,8 +91,7 @@ impl Kind {
 }
 
 /// Why a GitRepo of the pushed repository was not patched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// It follows another branch.
     Branch,
@@ -117,6 +115,25 @@ pub enum Reason {
     SecretKeyMissing,
     /// Its own secret may not be read.
     SecretForbidden,
+}
+
+impl Reason {
+    /// Its name in answers and logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Branch => "branch",
+            Self::Revision => "revision",
+            Self::Unchanged => "unchanged",
+            Self::RefsUnknown => "refs_unknown",
+            Self::Superseded => "superseded",
+            Self::Gone => "gone",
+            Self::Failed => "failed",
+            Self::Unverified => "unverified",
+            Self::SecretMissing => "secret_missing",
+            Self::SecretKeyMissing => "secret_key_missing",
+            Self::SecretForbidden => "secret_forbidden",
+        }
+    }
 }
 
 impl From<Unauthorized> for Reason {
@@ -146,25 +163,19 @@ struct Entry {
     fate: Fate,
 }
 
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug)]
 enum Fate {
-    #[serde(serialize_with = "commit_text")]
-    Commit(CommitId),
-    Reason(Reason),
-}
-
-fn commit_text<S: serde::Serializer>(commit: &CommitId, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(commit.as_str())
+    Patched(CommitId),
+    Skipped(Reason),
 }
 
 impl Report {
     pub(crate) fn patched(&mut self, gitrepo: &GitRepo, commit: CommitId, shown: bool) {
-        self.patched.push(Entry::new(gitrepo, Fate::Commit(commit), shown));
+        self.patched.push(Entry::new(gitrepo, Fate::Patched(commit), shown));
     }
 
     pub(crate) fn skipped(&mut self, gitrepo: &GitRepo, reason: Reason, shown: bool) {
-        self.skipped.push(Entry::new(gitrepo, Fate::Reason(reason), shown));
+        self.skipped.push(Entry::new(gitrepo, Fate::Skipped(reason), shown));
     }
 
     /// How many GitRepos were patched.
@@ -178,7 +189,7 @@ impl Report {
     }
 
     pub(crate) fn has(&self, reason: Reason) -> bool {
-        self.skipped.iter().any(|entry| matches!(entry.fate, Fate::Reason(why) if why == reason))
+        self.skipped.iter().any(|entry| entry.fate.reason() == Some(reason))
     }
 
     /// Whether a GitRepo was patched though no secret is configured for it.
@@ -189,16 +200,27 @@ impl Report {
     /// Names the first skipped GitRepos with their reasons, for the log.
     pub fn skipped_summary(&self) -> String {
         let entry = |entry: &Entry| {
-            let reason = serde_json::to_value(&entry.fate).unwrap_or_default();
-            let reason = reason
-                .get("reason")
-                .and_then(|reason| reason.as_str())
-                .unwrap_or_default()
-                .to_owned();
+            let reason = entry.fate.reason().map_or("", Reason::name);
             format!("{}/{}: {reason}", entry.namespace, entry.name)
         };
         let entries: Vec<_> = self.skipped.iter().take(SKIPPED_IN_LOG).map(entry).collect();
         entries.join(", ")
+    }
+}
+
+impl Fate {
+    const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Patched(_) => None,
+            Self::Skipped(reason) => Some(*reason),
+        }
+    }
+
+    fn commit(&self) -> Option<&str> {
+        match self {
+            Self::Patched(commit) => Some(commit.as_str()),
+            Self::Skipped(_) => None,
+        }
     }
 }
 
@@ -293,7 +315,7 @@ impl Outcome {
     pub fn json(&self) -> Box<RawValue> {
         let answered = !self.kind.is_refusal();
         let body = Body {
-            outcome: self.kind,
+            outcome: self.kind.name(),
             provider: self.provider,
             delivery: self.delivery.as_deref(),
             counts: answered.then_some(Counts {
@@ -311,7 +333,12 @@ impl Outcome {
 fn shown(entries: &[Entry]) -> Vec<Shown<'_>> {
     let shown = entries.iter().filter(|entry| entry.shown);
     let mut shown: Vec<_> = shown
-        .map(|entry| Shown { namespace: &entry.namespace, name: &entry.name, fate: &entry.fate })
+        .map(|entry| Shown {
+            namespace: &entry.namespace,
+            name: &entry.name,
+            commit: entry.fate.commit(),
+            reason: entry.fate.reason().map(Reason::name),
+        })
         .collect();
     shown.sort_unstable_by_key(|entry| (entry.namespace, entry.name));
     shown
@@ -319,7 +346,7 @@ fn shown(entries: &[Entry]) -> Vec<Shown<'_>> {
 
 #[derive(Serialize)]
 struct Body<'a> {
-    outcome: Kind,
+    outcome: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     provider: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -342,6 +369,8 @@ struct Counts {
 struct Shown<'a> {
     namespace: &'a str,
     name: &'a str,
-    #[serde(flatten)]
-    fate: &'a Fate,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    commit: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
 }
