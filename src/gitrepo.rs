@@ -2,6 +2,7 @@
 
 #![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
 
+use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,21 @@ pub enum Follows {
     OtherRevision,
     /// The provider did not say which refs changed.
     RefsUnknown,
+}
+
+impl GitRepo {
+    /// Whether it is this commit that was announced last.
+    pub fn announces(&self, commit: &CommitId) -> bool {
+        let status = self.status.as_ref();
+        status.and_then(|status| status.webhook_commit.as_deref()) == Some(commit.as_str())
+    }
+
+    /// Whether a push was announced that came in after `received`. Fleet keeps whole seconds, from 0.15.3 on.
+    pub fn announced_after(&self, received: Timestamp) -> bool {
+        let status = self.status.as_ref();
+        let last = status.and_then(|status| status.last_webhook_time.as_deref()?.parse().ok());
+        last.is_some_and(|last: Timestamp| last.as_second() > received.as_second())
+    }
 }
 
 impl GitRepoSpec {

@@ -24,6 +24,16 @@ pub enum Patched {
     Unchanged,
     /// It was deleted meanwhile.
     Gone,
+    /// A later push was announced to it meanwhile.
+    Superseded,
+}
+
+/// What is announced to which GitRepo.
+struct Announcement<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    commit: &'a CommitId,
+    received: Timestamp,
 }
 
 /// How long patching a GitRepo may take.
@@ -67,12 +77,12 @@ impl Patcher {
         else {
             return Ok(Patched::Gone);
         };
-        if announces(gitrepo, commit) {
+        if gitrepo.announces(commit) {
             // What was looked up may be a moment old, and the commit one that was pushed back to.
             let read = || self.cluster.gitrepo(namespace, name);
             match self.cluster.retrying(limits.retry_until, read).await? {
                 None => return Ok(Patched::Gone),
-                Some(now) if announces(&now, commit) => return Ok(Patched::Unchanged),
+                Some(now) if now.announces(commit) => return Ok(Patched::Unchanged),
                 Some(_) => {}
             }
         }
@@ -83,8 +93,8 @@ impl Patcher {
             }
             _ => None,
         };
-        match self.announce_within(limits, &path, commit, received, trouble).await {
-            Ok(()) => Ok(Patched::Patched),
+        let announcement = Announcement { namespace, name, commit, received };
+        match self.announce_within(limits, &announcement, trouble).await {
             Err(ApiError::NotFound) => Ok(Patched::Gone),
             Err(error) => {
                 if let Some(interval) = interval {
@@ -92,20 +102,22 @@ impl Patcher {
                 }
                 Err(error)
             }
+            patched => patched,
         }
     }
 
     async fn announce_within(
         &self,
         limits: Limits,
-        path: &str,
-        commit: &CommitId,
-        received: Timestamp,
+        announcement: &Announcement<'_>,
         trouble: &AtomicUsize,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Patched, ApiError> {
         let troubled = AtomicBool::new(false);
         let announce = || async {
-            let outcome = self.announce(path, commit, received).await;
+            let outcome = match troubled.load(Ordering::Relaxed) {
+                false => self.announce(announcement).await,
+                true => self.announce_again(announcement).await,
+            };
             if outcome.is_err() && !troubled.swap(true, Ordering::Relaxed) {
                 trouble.fetch_add(1, Ordering::Relaxed);
             }
@@ -118,16 +130,23 @@ impl Patcher {
         announced
     }
 
-    async fn announce(
-        &self,
-        path: &str,
-        commit: &CommitId,
-        received: Timestamp,
-    ) -> Result<(), ApiError> {
+    /// Announces after an attempt that failed, unless a later push was announced meanwhile.
+    async fn announce_again(&self, announcement: &Announcement<'_>) -> Result<Patched, ApiError> {
+        match self.cluster.gitrepo(announcement.namespace, announcement.name).await? {
+            None => Ok(Patched::Gone),
+            Some(now) if now.announced_after(announcement.received) => Ok(Patched::Superseded),
+            Some(_) => self.announce(announcement).await,
+        }
+    }
+
+    async fn announce(&self, announcement: &Announcement<'_>) -> Result<Patched, ApiError> {
+        let Announcement { namespace, name, commit, received } = announcement;
         let time = received.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let status =
             json!({ "status": { "webhookCommit": commit.as_str(), "lastWebhookTime": time } });
-        self.send(&format!("{path}/status"), "application/merge-patch+json", &status).await
+        let path = format!("{}/status", gitrepo_path(namespace, name));
+        self.send(&path, "application/merge-patch+json", &status).await?;
+        Ok(Patched::Patched)
     }
 
     /// Sets the interval where there is none; tells whether it may be ours now.
@@ -187,9 +206,4 @@ impl Patcher {
         let request = request(Method::PATCH, &path, media_type, patch.to_string().into_bytes());
         self.cluster.bytes(request).await.map(drop)
     }
-}
-
-fn announces(gitrepo: &GitRepo, commit: &CommitId) -> bool {
-    let announced = gitrepo.status.as_ref().and_then(|status| status.webhook_commit.as_deref());
-    announced == Some(commit.as_str())
 }

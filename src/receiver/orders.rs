@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
-use jiff::Timestamp;
 
 use super::{Progress, Receiver};
 use crate::{
@@ -55,7 +54,7 @@ impl Receiver {
             }
             match now.spec.follows(push) {
                 Follows::Commit(_)
-                    if progress.redelivered && announced_after(&now, progress.received) =>
+                    if progress.redelivered && now.announced_after(progress.received) =>
                 {
                     report.skipped(&now, Reason::Superseded, shown);
                 }
@@ -86,6 +85,9 @@ impl Receiver {
                 Ok(Patched::Patched) => report.patched(&order.gitrepo, order.commit, shown),
                 Ok(Patched::Unchanged) => report.skipped(&order.gitrepo, Reason::Unchanged, shown),
                 Ok(Patched::Gone) => report.skipped(&order.gitrepo, Reason::Gone, shown),
+                Ok(Patched::Superseded) => {
+                    report.skipped(&order.gitrepo, Reason::Superseded, shown);
+                }
                 Err(error) => {
                     report.skipped(&order.gitrepo, Reason::Failed, shown);
                     failure = Some(error);
@@ -119,11 +121,4 @@ impl Receiver {
             self.patcher.patch(gitrepo, commit, received, authorization, limits, trouble).await;
         (order, patched)
     }
-}
-
-/// Whether a push was announced that came in after `received`. Fleet keeps whole seconds, from 0.15.3 on.
-fn announced_after(gitrepo: &GitRepo, received: Timestamp) -> bool {
-    let status = gitrepo.status.as_ref();
-    let last = status.and_then(|status| status.last_webhook_time.as_deref()?.parse().ok());
-    last.is_some_and(|last: Timestamp| last.as_second() > received.as_second())
 }

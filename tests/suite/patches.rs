@@ -48,6 +48,25 @@ async fn a_conflict_a_busy_server_and_an_error_are_tried_again() {
 }
 
 #[tokio::test]
+async fn a_patch_that_is_tried_again_does_not_overtake_a_later_push() {
+    let (space, function) = embedded(&["shop"], &[]).await;
+    fail(&space, "/shop/status", 503, 1, Duration::from_millis(1500));
+    let later = async {
+        // Times are in whole seconds.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        function.push(&space, SECRET, "refs/heads/main", NEWER).await
+    };
+
+    let push = function.push(&space, SECRET, "refs/heads/main", NEW);
+    let (earlier, later) = tokio::join!(push, later);
+
+    assert_eq!((later.status, later.outcome()), (200, "accepted"));
+    assert_eq!((earlier.status, earlier.outcome()), (200, "ignored"));
+    assert_eq!(earlier.body["skipped"][0]["reason"], "superseded");
+    assert_eq!(space.commit("shop").await.as_deref(), Some(NEWER));
+}
+
+#[tokio::test]
 async fn one_gitrepo_that_fails_for_good_stops_no_other_and_goes_on_polling() {
     let (space, function) = embedded(&["bad", "good"], &[]).await;
     fail(&space, "/bad/status", 422, 1000, Duration::ZERO);
