@@ -2,7 +2,6 @@
 
 use http::StatusCode;
 use jiff::Timestamp;
-use kube::ResourceExt as _;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
@@ -226,8 +225,9 @@ impl Fate {
 
 impl Entry {
     fn new(gitrepo: &GitRepo, fate: Fate, shown: bool) -> Self {
-        let namespace = gitrepo.namespace().unwrap_or_default();
-        Self { namespace, name: gitrepo.name_any(), shown, fate }
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (&gitrepo.metadata.namespace, &gitrepo.metadata.name);
+        Self { namespace: text(namespace), name: text(name), shown, fate }
     }
 }
 
