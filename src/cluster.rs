@@ -47,6 +47,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How many requests of one delivery are under way at once.
 pub(crate) const CONCURRENT_REQUESTS: usize = 16;
 
+/// The media type of a [table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables),
+/// which has a few columns of each object; `includeObject=None` leaves the objects themselves out.
+const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
+
 /// What a path segment may not hold as it is: all but RFC 3986's unreserved characters.
 const PATH_SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

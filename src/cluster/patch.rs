@@ -5,11 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::Method;
+use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{ApiError, Cluster, by, gitrepo_path, request};
+use super::{ApiError, Cluster, TABLE, by, gitrepo_path, request};
 use crate::{event::CommitId, gitrepo::GitRepo, verdict::Authorization};
 
 /// For how long the polling interval is tried again: the commit is what matters.
@@ -202,8 +202,10 @@ impl Patcher {
         media_type: &'static str,
         patch: &Value,
     ) -> Result<(), ApiError> {
-        let path = format!("{path}?fieldManager=fleet-webhook");
-        let request = request(Method::PATCH, &path, media_type, patch.to_string().into_bytes());
+        // The answer is not read: as a table of one row it is a fraction of the object.
+        let path = format!("{path}?fieldManager=fleet-webhook&includeObject=None");
+        let mut request = request(Method::PATCH, &path, media_type, patch.to_string().into_bytes());
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(TABLE));
         self.cluster.bytes(request).await.map(drop)
     }
 }

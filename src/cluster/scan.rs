@@ -16,11 +16,9 @@ use serde::{
 use tokio::sync::mpsc;
 
 use super::{
-    ApiError, Cluster, LIST_TIME_LIMIT, encoded, gitrepos_path, request, unreachable_server,
+    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, encoded, gitrepos_path, request, unreachable_server,
     unreadable, within,
 };
-
-const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 
 /// How many GitRepos a page holds where the API server cannot list from its cache.
 const PAGE_SIZE: usize = 500;

@@ -49,8 +49,7 @@ async fn flood(space: &Space, function: &Function) {
 }
 
 fn scans(space: &Space) -> Vec<ApiRequest> {
-    let is_scan = |request: &ApiRequest| request.uri.contains("includeObject=");
-    space.requests().into_iter().filter(is_scan).collect()
+    space.requests().into_iter().filter(ApiRequest::is_scan).collect()
 }
 
 async fn a_flood_of_forged_deliveries_causes_one_scan_and_no_write(space: &Space) {

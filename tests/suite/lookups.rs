@@ -12,7 +12,7 @@ use crate::{
         api_server::Fault,
         function::Function,
         github::NEW,
-        space::{ApiRequest, Space},
+        space::Space,
     },
 };
 
@@ -27,10 +27,6 @@ const SECRET: &str = "correct horse battery staple";
 
 fn follows(space: &Space) -> Value {
     json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" })
-}
-
-fn is_scan(request: &ApiRequest) -> bool {
-    request.uri.contains("/gitrepos?includeObject=")
 }
 
 async fn many(space: &Space, names: impl Iterator<Item = (String, Value)>) {
@@ -54,7 +50,7 @@ async fn one_of_many_gitrepos_is_found_without_reading_the_others(space: &Space)
     let requests = space.requests().split_off(before);
     let whole_lists = requests.iter().filter(|request| {
         request.uri.contains("/gitrepos?")
-            && !is_scan(request)
+            && !request.is_scan()
             && !request.uri.contains("fieldSelector")
             && !request.uri.contains("watch")
             // The list that the index begins with.

@@ -58,6 +58,10 @@ impl ApiRequest {
     pub fn is_write(&self) -> bool {
         self.method != "GET"
     }
+
+    pub fn is_scan(&self) -> bool {
+        !self.is_write() && self.uri.contains("/gitrepos?includeObject=")
+    }
 }
 
 impl Space {
