@@ -141,8 +141,10 @@ async fn deliver(function: &Function, space: &Space, number: usize, sent: usize)
 async fn patch(space: &Space, number: usize, sent: usize) -> Duration {
     let status =
         json!({ "status": { "webhookCommit": format!("{:020x}{sent:020x}", number + 1) } });
+    let path =
+        format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos/shop/status", space.apps);
     let started = Instant::now();
-    space.change_gitrepo("shop", "/status", status).await;
+    space.send(Method::PATCH, &path, &status).await;
     started.elapsed()
 }
 

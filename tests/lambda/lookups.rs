@@ -76,7 +76,10 @@ fn in_short(request: &ApiRequest) -> String {
         _ if path.contains("/secrets/") => "secret".to_owned(),
         _ if query.starts_with("includeObject=None") => "scan".to_owned(),
         _ if query.starts_with("includeObject=Metadata") => "scan with metadata".to_owned(),
-        _ if query.starts_with("fieldSelector=") => "list by name".to_owned(),
+        _ if query.starts_with("fieldSelector=") => match path.contains("/namespaces/") {
+            true => "gitrepo".to_owned(),
+            false => "list by name".to_owned(),
+        },
         _ if query.starts_with("limit=") => "page".to_owned(),
         _ if last == "gitrepos" => "list".to_owned(),
         _ if last == "status" => "status".to_owned(),

@@ -8,12 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     on_both,
-    support::{
-        api_server::Fault,
-        function::Function,
-        github::NEW,
-        space::Space,
-    },
+    support::{api_server::Fault, function::Function, github::NEW, space::Space},
 };
 
 on_both!(

@@ -3,6 +3,7 @@
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -172,13 +173,35 @@ impl Space {
         let gitrepo = json!({
             "apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo", "metadata": { "name": name }, "spec": spec,
         });
-        self.send(Method::POST, &gitrepos(namespace), &gitrepo).await;
+        let written = self.send(Method::POST, &gitrepos(namespace), &gitrepo).await;
+        self.seen(&written).await;
     }
 
     /// Changes a GitRepo's spec or, by `subresource`, its status.
     pub async fn change_gitrepo(&self, name: &str, subresource: &str, change: Value) {
         let path = format!("{}/{name}{subresource}", gitrepos(&self.apps));
-        self.send(Method::PATCH, &path, &change).await;
+        let written = self.send(Method::PATCH, &path, &change).await;
+        self.seen(&written).await;
+    }
+
+    /// Waits until the API server's own cache has what was written: on a busy machine it lags behind.
+    async fn seen(&self, written: &Value) {
+        if self.embedded_server().is_some() {
+            return;
+        }
+        let version = |object: &Value| -> u64 {
+            let version = object["metadata"]["resourceVersion"].as_str().unwrap_or("0");
+            version.parse().unwrap()
+        };
+        let path = format!(
+            "{}?resourceVersion=0&fieldSelector=metadata.name%3Dnone",
+            gitrepos(&self.apps)
+        );
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while version(&self.send(Method::GET, &path, &Value::Null).await) < version(written) {
+            assert!(Instant::now() < deadline, "the API server's cache lags behind");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     pub async fn delete_gitrepo(&self, name: &str) {
