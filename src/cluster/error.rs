@@ -7,6 +7,9 @@ use kube::client::{AuthError, Body};
 
 use crate::causes::causes;
 
+/// How long we wait at the most where an answer asks to: a proxy may write anything there.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// Why a request to the API server came to nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
@@ -19,7 +22,7 @@ pub enum ApiError {
     /// 422: a JSON patch's test failed, or the API server does not take the change.
     #[error("the API server refused the change")]
     Unprocessable,
-    /// 409, 429 and 5xx pass; the time is the server's `Retry-After`.
+    /// 409, 429 and 5xx pass; the time is the server's `Retry-After`, a minute at the most.
     #[error("the API server answered {0}")]
     Passing(StatusCode, Option<Duration>),
     /// Any other answer.
@@ -70,7 +73,9 @@ pub(super) fn failure(response: &Response<Body>) -> Option<ApiError> {
         return None;
     }
     let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
-    let retry_after = seconds.and_then(|seconds| seconds.parse().ok()).map(Duration::from_secs);
+    let retry_after = seconds
+        .and_then(|seconds| seconds.parse().ok())
+        .map(|seconds| LONGEST_WAIT.min(Duration::from_secs(seconds)));
     Some(match status {
         StatusCode::NOT_FOUND => ApiError::NotFound,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ApiError::Forbidden(status),
@@ -107,4 +112,22 @@ pub(super) fn without_output(error: &(dyn Error + 'static)) -> String {
 pub(super) fn unreadable(error: &serde_json::Error) -> ApiError {
     let (line, column) = (error.line(), error.column());
     ApiError::Unreadable(format!("{:?} error in line {line}, column {column}", error.classify()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_makes_us_wait_a_minute_at_the_most() {
+        let max = u64::MAX.to_string();
+        for (asked, seconds) in
+            [("0", Some(0)), ("59", Some(59)), ("61", Some(60)), (&*max, Some(60)), ("soon", None)]
+        {
+            let answer = Response::builder().status(429).header(header::RETRY_AFTER, asked);
+            let error = failure(&answer.body(Body::empty()).expect("an answer"));
+            let wait = error.expect("no success").retry_after();
+            assert_eq!(wait, seconds.map(Duration::from_secs), "{asked}");
+        }
+    }
 }
