@@ -3,13 +3,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     hash::RandomState,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::value::RawValue;
-use tokio::{sync::Mutex, time::sleep};
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     ApiError, CONCURRENT_REQUESTS, Cluster, List, READ_AGAIN_TIME, gitrepos_named, lean,
@@ -28,6 +28,9 @@ const CONFIRMATION_TTL: Duration = Duration::from_millis(900);
 
 /// How long it is remembered that a scan failed: anybody may ask for one.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// Of how many repositories the GitRepos are read at once for deliveries that anybody may have sent.
+const UNVERIFIED_READS: usize = 4;
 
 /// Whether the global secret verifies the delivery that a look-up is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,14 +74,15 @@ pub struct Lookup {
     #[cfg(feature = "knative")]
     index: Option<Arc<super::index::Index>>,
     snapshot: Arc<SingleFlight<Result<Arc<Snapshot>, ApiError>>>,
+    unverified_reads: Semaphore,
 }
 
 /// All GitRepos as they were.
 #[derive(Debug)]
 struct Snapshot {
     places: Places,
-    /// The GitRepos behind the hashes that were asked for, and when they were read.
-    read: Mutex<HashMap<u64, (Instant, Found)>>,
+    /// What was read behind the hashes that were asked for and are in `places`.
+    read: Mutex<HashMap<u64, Arc<SingleFlight<Found>>>>,
 }
 
 impl Lookup {
@@ -92,6 +96,7 @@ impl Lookup {
             #[cfg(feature = "knative")]
             index: None,
             snapshot: Arc::default(),
+            unverified_reads: Semaphore::new(UNVERIFIED_READS),
         }
     }
 
@@ -137,8 +142,7 @@ impl Lookup {
     pub async fn confirm(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
         let found = match trust {
             Trust::Verified(until) => {
-                let confirm = || self.find_shared(repository, CONFIRMATION_TTL, Duration::ZERO);
-                self.cluster.retrying(until, confirm).await?
+                self.cluster.retrying(until, || self.find_shared(repository, trust)).await?
             }
             Trust::Unverified => self.find_earlier(repository).await?,
         };
@@ -152,7 +156,7 @@ impl Lookup {
     }
 
     async fn find_earlier(&self, repository: &Repository) -> Result<Found, ApiError> {
-        let found = self.find_shared(repository, self.cache_ttl, FAILURE_TTL).await?;
+        let found = self.find_shared(repository, Trust::Unverified).await?;
         Ok(Found { source: Source::Earlier, ..found })
     }
 
@@ -168,13 +172,12 @@ impl Lookup {
         None
     }
 
-    /// Finds them in a scan that others share, at most `ttl` old, or `failure_ttl` where it failed.
-    async fn find_shared(
-        &self,
-        repository: &Repository,
-        ttl: Duration,
-        failure_ttl: Duration,
-    ) -> Result<Found, ApiError> {
+    /// Finds them in a scan that others share, as old as `trust` allows.
+    async fn find_shared(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
+        let (ttl, failure_ttl) = match trust {
+            Trust::Verified(_) => (CONFIRMATION_TTL, Duration::ZERO),
+            Trust::Unverified => (self.cache_ttl, FAILURE_TTL),
+        };
         let reuse = |snapshot: &Result<_, _>, age| match snapshot {
             Ok(_) => age < ttl,
             Err(_) => age < failure_ttl,
@@ -183,24 +186,22 @@ impl Lookup {
         let keys: BTreeSet<_> = repository.keys(&self.hasher).into_iter().collect();
         let mut found = Found::default();
         for key in keys.into_iter().filter(|key| snapshot.places.hold(*key)) {
-            let read = self.read_once(&snapshot, key, failure_ttl).await;
+            let reuse = |found: &Found, age| found.incomplete.is_none() || age < failure_ttl;
+            let read =
+                snapshot.reads_of(key).get(reuse, self.read_for(trust, key, &snapshot)).await;
             found.gitrepos.extend(read.gitrepos);
             found.incomplete = found.incomplete.or(read.incomplete);
         }
         Ok(found)
     }
 
-    /// Reads the GitRepos behind a hash; at most one at a time, so that a flood reads them once.
-    async fn read_once(&self, snapshot: &Snapshot, key: u64, failure_ttl: Duration) -> Found {
-        let mut read = snapshot.read.lock().await;
-        let usable =
-            |at: &Instant, found: &Found| found.incomplete.is_none() || at.elapsed() < failure_ttl;
-        if let Some((_, found)) = read.get(&key).filter(|(at, found)| usable(at, found)) {
-            return found.clone();
-        }
-        let found = self.read(&BTreeSet::from([key]), &snapshot.places).await;
-        read.insert(key, (Instant::now(), found.clone()));
-        found
+    /// Reads the GitRepos behind a hash; those who may be anybody wait until it is their turn.
+    async fn read_for(&self, trust: Trust, key: u64, snapshot: &Snapshot) -> Found {
+        let _turn = match trust {
+            Trust::Verified(_) => None,
+            Trust::Unverified => self.unverified_reads.acquire().await.ok(),
+        };
+        self.read(&BTreeSet::from([key]), &snapshot.places).await
     }
 
     /// Scans everything, and forgets it when nobody may use it any more.
@@ -251,6 +252,14 @@ impl Lookup {
             }
         }
         found
+    }
+}
+
+impl Snapshot {
+    /// The reads behind one hash: a flood reads it once, and what is slow to read holds up no other.
+    fn reads_of(&self, key: u64) -> Arc<SingleFlight<Found>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(read.entry(key).or_default())
     }
 }
 

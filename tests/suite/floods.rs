@@ -11,7 +11,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::Function,
-        github::NEW,
+        github::{NEW, push},
         space::{ApiRequest, Space},
     },
 };
@@ -126,4 +126,38 @@ async fn a_scan_that_fails_under_a_flood_is_repeated_about_once_a_second() {
         assert!((3..=6).contains(&whole), "{status}: {:?}", scans(&space));
         assert_eq!(space.writes(), []);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_that_is_slow_to_read_holds_up_no_other() {
+    let space = Space::embedded().await;
+    let function = prepared(&space, &[]).await;
+    let slow = json!({ "repo": "https://github.com/acme/slow", "branch": "main" });
+    space.gitrepo("slow", slow).await;
+    let server = space.embedded_server().unwrap();
+    server.delay(Method::GET, "fieldSelector=metadata.name%3Dslow", Duration::from_millis(1_500));
+    let payload = push(&space, NOBODYS, NEW).to_string().replace(&space.repository, "acme/slow");
+    let payload = serde_json::from_str(&payload).unwrap();
+    let flood = join_all((0..20).map(|_| function.deliver_github("push", "forged", &payload)));
+    let others = async {
+        while !space
+            .requests()
+            .iter()
+            .any(|request| request.uri.ends_with("3Dslow&resourceVersion=0"))
+        {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let asked = Instant::now();
+        let verified = function.push(&space, SECRET, NOBODYS, NEW).await;
+        let forged = forge(&space, &function).await;
+        (verified, forged, asked.elapsed())
+    };
+
+    let (flood, (verified, forged, took)) = tokio::join!(flood, others);
+
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!((verified.outcome(), forged), ("ignored", 401));
+    assert!(flood.iter().all(|answer| answer.status == 401));
+    let reads = space.requests().into_iter().filter(|request| request.uri.contains("3Dslow"));
+    assert_eq!(reads.count(), 1);
 }
