@@ -6,7 +6,7 @@
 use std::{fmt, io::Read};
 
 use bytes::{Buf as _, Bytes};
-use http::{Method, StatusCode};
+use http::Method;
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use serde::{
@@ -56,8 +56,8 @@ struct Page<T> {
 impl Cluster {
     /// Scans the GitRepos of a namespace, or of all, and folds each row into `start`.
     ///
-    /// While the API server cannot list from its cache (429 after a restart), and where the Table has no column
-    /// `Repo`, the list is read in pages.
+    /// While the API server cannot list from its cache, and where the Table has no column `Repo`, the list is read in
+    /// pages; not where it has too many requests, since each page costs it more.
     ///
     /// # Errors
     /// Any [`ApiError`].
@@ -72,7 +72,7 @@ impl Cluster {
         let path = format!("{}?includeObject={object}", gitrepos_path(namespace));
         let mut page =
             self.table(namespace, &format!("{path}&resourceVersion=0"), start.clone(), fold).await;
-        if let Err(ApiError::Passing(StatusCode::TOO_MANY_REQUESTS, _)) = page {
+        if let Err(ApiError::Initializing(_)) = page {
             page = self
                 .table(namespace, &format!("{path}&limit={PAGE_SIZE}"), start.clone(), fold)
                 .await;

@@ -1,6 +1,6 @@
 //! GitRepos are found without a full LIST, whatever their number, and floods cost one scan.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use reqwest::Method;
@@ -108,6 +108,7 @@ async fn while_the_server_initialises_its_storage_the_scan_is_paged() {
         times: 1000,
         delay: Duration::ZERO,
     };
+    space.embedded_server().unwrap().say("storage is (re)initializing");
     space.embedded_server().unwrap().fail(too_many);
     let function = Function::start(&space, &[]).await;
 
@@ -115,4 +116,26 @@ async fn while_the_server_initialises_its_storage_the_scan_is_paged() {
 
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
     assert!(space.requests().iter().any(|request| request.uri.contains("continue=500")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_too_many_requests_is_asked_later_and_for_no_pages() {
+    let space = Space::embedded().await;
+    space.gitrepo("shop", follows(&space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let server = space.embedded_server().unwrap();
+    server.say("too many requests, please try again later");
+    server.ask_to_wait(1);
+    space.fail(Fault::always(Method::GET, "includeObject", 429).once());
+    let function = Function::start(&space, &[]).await;
+    function.logs("the index is in use").await;
+    let asked = Instant::now();
+
+    let answer = function.push(&space, SECRET, "refs/heads/nobody", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (200, "ignored"));
+    assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
+    let scans: Vec<_> = space.requests().into_iter().filter(is_scan).collect();
+    assert_eq!(scans.len(), 2, "{scans:?}");
+    assert!(scans.iter().all(|scan| !scan.uri.contains("limit=")), "{scans:?}");
 }
