@@ -1,16 +1,17 @@
-//! HTTP/1.1 on the connections of a listener: slow clients are cut off, what is under way at the end is finished.
+//! HTTP/1.1 on the connections of a listener: slow and idle clients keep nobody out, what is under way is finished.
 
 use std::{
+    convert::Infallible,
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{Router, body::Body};
-use http::Request;
+use http::{HeaderValue, Request, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -28,6 +29,9 @@ use tower::Service as _;
 /// How long a client may take from connecting to the end of its first request's head.
 const FIRST_HEAD_LIMIT: Duration = Duration::from_secs(10);
 
+/// The same while the connections are a crowd: a head comes in one packet, or from somebody who keeps others out.
+const FIRST_HEAD_LIMIT_IN_A_CROWD: Duration = Duration::from_secs(1);
+
 /// The same for each further request, idle time included: longer than the 60 s for which proxies keep a connection,
 /// so that it is they who close it, and never on a request.
 const NEXT_HEAD_LIMIT: Duration = Duration::from_secs(75);
@@ -38,16 +42,45 @@ const HEAD_LIMIT: usize = 64 * 1024;
 /// How many connections there may be; further ones wait to be accepted.
 const CONNECTIONS: usize = 1024;
 
+/// More than one in so many places taken is a crowd: then no connection is kept open after its answer, so that those
+/// which wait for another request never take the places of those that have one.
+const CROWD: usize = 4;
+
 /// How long to wait where no connection can be accepted, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `closed`; returns when every connection has ended.
 pub(super) async fn serve(listener: TcpListener, router: Router, closed: CancellationToken) {
+    serve_in(Places::new(CONNECTIONS), listener, router, closed).await;
+}
+
+/// The places of the connections.
+#[derive(Clone)]
+struct Places {
+    free: Arc<Semaphore>,
+    number: usize,
+}
+
+impl Places {
+    fn new(number: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(number)), number }
+    }
+
+    fn are_crowded(&self) -> bool {
+        self.number - self.free.available_permits() > self.number / CROWD
+    }
+}
+
+async fn serve_in(
+    places: Places,
+    listener: TcpListener,
+    router: Router,
+    closed: CancellationToken,
+) {
     let graceful = GracefulShutdown::new();
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let accept = async {
-            let place = Arc::clone(&places).acquire_owned().await;
+            let place = Arc::clone(&places.free).acquire_owned().await;
             (place, listener.accept().await)
         };
         let (place, accepted) = select! {
@@ -56,7 +89,8 @@ pub(super) async fn serve(listener: TcpListener, router: Router, closed: Cancell
         };
         match accepted {
             Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), graceful.watcher());
+                let connection =
+                    connection(stream, router.clone(), places.clone(), graceful.watcher());
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -72,15 +106,23 @@ pub(super) async fn serve(listener: TcpListener, router: Router, closed: Cancell
     graceful.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, watcher: Watcher) {
+async fn connection(stream: TcpStream, router: Router, places: Places, watcher: Watcher) {
     // Only an answer in several packets would be slower without it.
     let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
-        let asked = Arc::clone(&asked);
+        let (asked, places) = (Arc::clone(&asked), places.clone());
         move |request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            router.clone().call(request.map(Body::new))
+            let (answer, places) = (router.clone().call(request.map(Body::new)), places.clone());
+            async move {
+                let mut answer = answer.await?;
+                if places.are_crowded() {
+                    let close = HeaderValue::from_static("close");
+                    answer.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(answer)
+            }
         }
     });
     let connection = http1::Builder::new()
@@ -90,13 +132,103 @@ async fn connection(stream: TcpStream, router: Router, watcher: Watcher) {
         // Who closes its side right after the last byte has sent a whole push.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
-    let mut connection = pin!(watcher.watch(connection));
-    let ended = match timeout(FIRST_HEAD_LIMIT, &mut connection).await {
-        Err(_elapsed) if !asked.load(Ordering::Relaxed) => return,
-        Err(_elapsed) => connection.await,
-        Ok(ended) => ended,
+    let (mut connection, connected) = (pin!(watcher.watch(connection)), Instant::now());
+    let ended = loop {
+        match timeout(FIRST_HEAD_LIMIT_IN_A_CROWD, &mut connection).await {
+            Ok(ended) => break ended,
+            Err(_elapsed) if asked.load(Ordering::Relaxed) => break connection.await,
+            Err(_elapsed) if places.are_crowded() || connected.elapsed() > FIRST_HEAD_LIMIT => {
+                return;
+            }
+            Err(_elapsed) => {}
+        }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection broke");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use axum::body::Bytes;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    const PLACES: usize = 16;
+    const HALF_A_HEAD: &str = "POST / HTTP/1.1\r\nhost: a\r\n";
+
+    async fn served() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("is bound");
+        let router = Router::new().fallback(async |body: Bytes| body);
+        tokio::spawn(serve_in(Places::new(PLACES), listener, router, CancellationToken::new()));
+        address
+    }
+
+    async fn sender(address: SocketAddr, bytes: &str) -> TcpStream {
+        let mut sender = TcpStream::connect(address).await.expect("it listens");
+        sender.write_all(bytes.as_bytes()).await.expect("it reads");
+        sender
+    }
+
+    /// Reads an answer to its last byte, which is the echo of a `!`.
+    async fn answer(sender: &mut TcpStream) -> String {
+        let (mut answer, mut read) = (String::new(), [0; 1024]);
+        while !answer.ends_with('!') {
+            let length = timeout(Duration::from_secs(5), sender.read(&mut read)).await;
+            let length = length.expect("an answer in time").expect("an answer");
+            assert!(length > 0, "it hung up: {answer}");
+            answer.push_str(&String::from_utf8_lossy(read.get(..length).expect("was read")));
+        }
+        answer
+    }
+
+    async fn ask(address: SocketAddr) -> (TcpStream, String) {
+        let mut sender = sender(address, &format!("{HALF_A_HEAD}content-length: 1\r\n\r\n!")).await;
+        let answer = answer(&mut sender).await;
+        (sender, answer)
+    }
+
+    #[tokio::test]
+    async fn connections_without_a_request_leave_places_for_those_that_have_one() {
+        for next in ["", HALF_A_HEAD] {
+            let address = served().await;
+            let mut idle = Vec::new();
+            for _ in 0..PLACES * 2 {
+                let (mut sender, answer) = ask(address).await;
+                // Those that were closed with their answer take no more.
+                let _ = sender.write_all(next.as_bytes()).await;
+                idle.push((sender, answer));
+            }
+            let closed = idle.iter().map(|(_, answer)| answer.contains("connection: close"));
+            let closed: Vec<_> = closed.collect();
+            assert_eq!((closed.first(), closed.last()), (Some(&false), Some(&true)), "{closed:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_never_ends_its_heads_keeps_nobody_out_for_long() {
+        let address = served().await;
+        let mut crowd = Vec::new();
+        for _ in 0..PLACES * 2 {
+            crowd.push(sender(address, HALF_A_HEAD).await);
+        }
+        ask(address).await;
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_finished_in_a_crowd() {
+        let address = served().await;
+        let mut slow = sender(address, &format!("{HALF_A_HEAD}content-length: 2\r\n\r\n.")).await;
+        let mut crowd = Vec::new();
+        for _ in 0..PLACES * 2 {
+            crowd.push(sender(address, HALF_A_HEAD).await);
+        }
+        sleep(FIRST_HEAD_LIMIT_IN_A_CROWD + Duration::from_millis(200)).await;
+        slow.write_all(b"!").await.expect("it reads");
+        assert!(answer(&mut slow).await.starts_with("HTTP/1.1 200"));
     }
 }
