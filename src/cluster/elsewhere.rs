@@ -25,8 +25,12 @@ use super::{
 };
 use crate::secret::secrets_manager::SecretsManager;
 
-/// How often a cluster that refuses our credentials may make us look again.
+/// How often a cluster that refuses our credentials may make us look again, and at the most how long a look that found
+/// nothing stands for those after it.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
+
+/// How long the first of them does: it may have been a hiccup.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Who knows the way.
 #[derive(Debug)]
@@ -49,7 +53,7 @@ impl fmt::Display for Guide {
 
 /// Makes a client; nothing is asked of the network yet.
 pub(super) fn client(guide: Guide) -> Client {
-    let elsewhere = Arc::new(Elsewhere { guide, way: Mutex::new(None) });
+    let elsewhere = Arc::new(Elsewhere { guide, looked: Mutex::default() });
     let service = tower::service_fn(move |request| {
         let elsewhere = Arc::clone(&elsewhere);
         async move { elsewhere.send(request).await }
@@ -59,7 +63,24 @@ pub(super) fn client(guide: Guide) -> Client {
 
 struct Elsewhere {
     guide: Guide,
-    way: Mutex<Option<Way>>,
+    looked: Mutex<Looked>,
+}
+
+/// What came of looking for the way.
+#[derive(Default)]
+struct Looked {
+    /// What was found last.
+    way: Option<Way>,
+    /// The last look, if it found nothing.
+    in_vain: Option<InVain>,
+}
+
+struct InVain {
+    /// By the wall clock, as [`Way::found`].
+    began: SystemTime,
+    /// How long it stands for the looks after it.
+    pause: Duration,
+    error: String,
 }
 
 #[derive(Clone)]
@@ -76,7 +97,7 @@ impl Elsewhere {
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
-        let way = self.way(None).await.map_err(|error| format!("{error:#}"))?;
+        let way = self.way(None).await?;
         let answer = way.send(parts.clone(), body.clone()).await;
         let is_astray =
             answer.as_ref().map_or(true, |response| response.status() == StatusCode::UNAUTHORIZED);
@@ -84,19 +105,38 @@ impl Elsewhere {
         if !is_astray || age < LOOK_AGAIN_AFTER {
             return answer;
         }
-        let way = self.way(Some(way.found)).await.map_err(|error| format!("{error:#}"))?;
+        let way = self.way(Some(way.found)).await?;
         way.send(parts, body).await
     }
 
     /// The way that was found last, or a new one if that is the one which led nowhere.
-    async fn way(&self, astray: Option<SystemTime>) -> anyhow::Result<Way> {
-        let mut last = self.way.lock().await;
-        if let Some(way) = last.as_ref().filter(|way| Some(way.found) != astray) {
+    async fn way(&self, astray: Option<SystemTime>) -> Result<Way, String> {
+        let mut looked = self.looked.lock().await;
+        if let Some(way) = looked.way.as_ref().filter(|way| Some(way.found) != astray) {
             return Ok(way.clone());
         }
-        let way = self.guide.find().await?;
-        *last = Some(way.clone());
-        Ok(way)
+        let pause = match &looked.in_vain {
+            Some(last) if last.began.elapsed().is_ok_and(|age| age < last.pause) => {
+                return Err(last.error.clone());
+            }
+            Some(last) => LOOK_AGAIN_AFTER.min(last.pause * 2),
+            None => FIRST_PAUSE,
+        };
+        let began = SystemTime::now();
+        // A request whose time is over takes the look with it.
+        let error = format!("{}: no answer in time", self.guide);
+        looked.in_vain = Some(InVain { began, pause, error });
+        match self.guide.find().await {
+            Ok(way) => {
+                *looked = Looked { way: Some(way.clone()), in_vain: None };
+                Ok(way)
+            }
+            Err(error) => {
+                let error = format!("{error:#}");
+                looked.in_vain = Some(InVain { began, pause, error: error.clone() });
+                Err(error)
+            }
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A cluster that is elsewhere: by a kubeconfig in Secrets Manager, by EKS, behind Rancher's proxy.
 
-use std::{path::Path, time::Duration};
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, body::Bytes, extract::State, response::IntoResponse as _};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -62,6 +65,27 @@ async fn a_kubeconfig_in_secrets_manager_is_used_and_read_again_when_its_token_i
     assert_eq!(push(&lambda, &space, NEWER).await["outcome"], "accepted");
     assert_eq!(moto.requests(), before, "a warm delivery asks AWS nothing");
     assert!(!lambda.log().contains("revoked"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kubeconfig_that_is_not_there_is_looked_for_seldom_and_found_within_ten_seconds() {
+    let (space, Some(moto)) = (Space::embedded().await, Moto::start().await) else { return };
+    gitrepo(&space).await;
+    let mut variables = moto.variables();
+    variables.extend([("KUBECONFIG_SECRET_ID", "late"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "3")]);
+    let Some(lambda) = Lambda::start(&variables).await else { return };
+    for _ in 0..3 {
+        assert_eq!(push(&lambda, &space, NEW).await["errorType"], "unavailable");
+    }
+    // These took six seconds, in which it is looked for again after one second, two and four.
+    assert!((2..=4).contains(&moto.requests()), "{}", moto.requests());
+
+    moto.create_secret("late", &kubeconfig(&space).to_string()).await;
+    let created = Instant::now();
+    while push(&lambda, &space, NEW).await["outcome"] != "accepted" {
+        assert!(created.elapsed() < Duration::from_secs(10), "{}", lambda.log());
+    }
+    assert_eq!(space.commit("simple").await.as_deref(), Some(NEW));
 }
 
 #[tokio::test(flavor = "multi_thread")]
