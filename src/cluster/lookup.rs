@@ -41,6 +41,16 @@ pub enum Trust {
     Unverified,
 }
 
+impl Trust {
+    /// How old a failure may be that is not tried again.
+    const fn failure_ttl(self) -> Duration {
+        match self {
+            Self::Verified(_) => Duration::ZERO,
+            Self::Unverified => FAILURE_TTL,
+        }
+    }
+}
+
 /// The GitRepos of a repository.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
@@ -80,7 +90,9 @@ pub struct Lookup {
 /// All GitRepos as they were.
 #[derive(Debug)]
 struct Snapshot {
-    places: Places,
+    places: Arc<Places>,
+    /// The same with the namespaces, scanned where that is less work than lists by name.
+    with_namespaces: SingleFlight<Result<Arc<Places>, ApiError>>,
     /// What was read behind the hashes that were asked for and are in `places`.
     read: Mutex<HashMap<u64, Arc<SingleFlight<Found>>>>,
 }
@@ -152,7 +164,7 @@ impl Lookup {
     async fn find_now(&self, repository: &Repository) -> Result<Found, ApiError> {
         let keys = repository.keys(&self.hasher).into_iter().collect();
         let places = self.scan(Include::Nothing, Some(&keys)).await?;
-        Ok(self.read(&keys, &places).await)
+        Ok(self.read(&keys, &places, self.scan(Include::Metadata, Some(&keys))).await)
     }
 
     async fn find_earlier(&self, repository: &Repository) -> Result<Found, ApiError> {
@@ -174,9 +186,10 @@ impl Lookup {
 
     /// Finds them in a scan that others share, as old as `trust` allows.
     async fn find_shared(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
-        let (ttl, failure_ttl) = match trust {
-            Trust::Verified(_) => (CONFIRMATION_TTL, Duration::ZERO),
-            Trust::Unverified => (self.cache_ttl, FAILURE_TTL),
+        let failure_ttl = trust.failure_ttl();
+        let ttl = match trust {
+            Trust::Verified(_) => CONFIRMATION_TTL,
+            Trust::Unverified => self.cache_ttl,
         };
         let reuse = |snapshot: &Result<_, _>, age| match snapshot {
             Ok(_) => age < ttl,
@@ -201,7 +214,9 @@ impl Lookup {
             Trust::Verified(_) => None,
             Trust::Unverified => self.unverified_reads.acquire().await.ok(),
         };
-        self.read(&BTreeSet::from([key]), &snapshot.places).await
+        let reuse = |scanned: &Result<_, _>, age| scanned.is_ok() || age < trust.failure_ttl();
+        let scan = snapshot.with_namespaces.get(reuse, self.scan(Include::Metadata, None));
+        self.read(&BTreeSet::from([key]), &snapshot.places, scan).await
     }
 
     /// Scans everything, and forgets it when nobody may use it any more.
@@ -212,7 +227,11 @@ impl Lookup {
             sleep(kept).await;
             snapshot.forget(kept).await;
         });
-        Ok(Arc::new(Snapshot { places, read: Mutex::default() }))
+        Ok(Arc::new(Snapshot {
+            places,
+            with_namespaces: SingleFlight::default(),
+            read: Mutex::default(),
+        }))
     }
 
     /// Scans all namespaces at once, or each of the configured ones.
@@ -220,7 +239,7 @@ impl Lookup {
         &self,
         include: Include,
         wanted: Option<&BTreeSet<u64>>,
-    ) -> Result<Places, ApiError> {
+    ) -> Result<Arc<Places>, ApiError> {
         let nothing = Places::of(&self.hasher, wanted.cloned());
         let scan = |namespace| self.cluster.scan(namespace, include, nothing.clone(), Places::add);
         let parts = if self.namespaces.is_empty() {
@@ -230,14 +249,19 @@ impl Lookup {
                 self.namespaces.iter().map(|namespace| scan(Some(namespace))).collect();
             stream::iter(scans).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await?
         };
-        Ok(Places::merged(parts).unwrap_or(nothing))
+        Ok(Arc::new(Places::merged(parts).unwrap_or(nothing)))
     }
 
-    /// Reads the GitRepos behind `keys`.
-    async fn read(&self, keys: &BTreeSet<u64>, places: &Places) -> Found {
+    /// Reads the GitRepos behind `keys`; `scan` finds them with their namespaces.
+    async fn read(
+        &self,
+        keys: &BTreeSet<u64>,
+        places: &Places,
+        scan: impl Future<Output = Result<Arc<Places>, ApiError>>,
+    ) -> Found {
         let mut chosen = places.behind(keys);
         if self.namespaces.is_empty() && places.named_like(&chosen) >= LISTED_WORTH_A_SCAN {
-            match self.scan(Include::Metadata, Some(keys)).await {
+            match scan.await {
                 Ok(placed) => chosen = placed.behind(keys),
                 Err(error) => return Found { incomplete: Some(error), ..Found::default() },
             }

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        github::{NEW, NEWER},
-        lambda::Lambda,
+        github::{NEW, NEWER, headers, push, signature},
+        lambda::{FrontDoor, Lambda},
         space::{ApiRequest, Space},
     },
 };
@@ -153,11 +153,7 @@ async fn without_a_cache_each_forged_delivery_costs_a_scan(space: &Space) {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_of_many_gitrepos_of_one_name_is_found_without_reading_the_others() {
     let space = Space::embedded().await;
-    let other = |number| {
-        let namespace = format!("team-{number}");
-        (namespace.clone(), "app".to_owned(), format!("https://github.com/acme/{namespace}"))
-    };
-    create(&space, (0..300).map(other)).await;
+    create(&space, (0..300).map(of_team)).await;
     space.gitrepo("app", follows(&space.github_url())).await;
     let Some(lambda) = start(&space, &[]).await else { return };
     let before = warm(&lambda, &space).await;
@@ -168,6 +164,33 @@ async fn one_of_many_gitrepos_of_one_name_is_found_without_reading_the_others() 
     let requests = since(&space, before);
     let found = ["GET scan", "GET scan with metadata", "GET gitrepo", "PATCH status"];
     assert_eq!(requests, found);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_deliveries_for_gitrepos_of_one_name_share_both_scans() {
+    let space = Space::embedded().await;
+    create(&space, (0..300).map(of_team)).await;
+    let Some(lambda) = start(&space, &[]).await else { return };
+
+    for number in 0..3 {
+        let (_, _, url) = of_team(number);
+        let body = push(&space, "refs/heads/main", NEW).to_string();
+        let body = body.replace(&space.github_url(), &url);
+        let proof = signature("forged", body.as_bytes());
+        let event = FrontDoor::HttpApi.post(&headers(&proof), body.as_bytes(), false);
+        assert_eq!(lambda.answer(&event).await.status, 401);
+    }
+
+    let requests = since(&space, 0);
+    for (wanted, times) in [("GET scan", 1), ("GET scan with metadata", 1), ("GET gitrepo", 3)] {
+        assert_eq!(count(&requests, wanted), times, "{wanted}: {requests:?}");
+    }
+}
+
+/// The GitRepo of a team: all have one name, each a namespace and a repository.
+fn of_team(number: usize) -> (String, String, String) {
+    let namespace = format!("team-{number}");
+    (namespace.clone(), "app".to_owned(), format!("https://github.com/acme/{namespace}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{
     on_both,
-    support::{api_server::Fault, function::Function, github::NEW, space::Space},
+    support::{
+        api_server::Fault,
+        function::Function,
+        github::NEW,
+        space::{ApiRequest, Space},
+    },
 };
 
 on_both!(
@@ -135,7 +140,7 @@ async fn a_server_with_too_many_requests_is_asked_later_and_for_no_pages() {
 
     assert_eq!((answer.status, answer.outcome()), (200, "ignored"));
     assert!(asked.elapsed() >= Duration::from_secs(1), "{:?}", asked.elapsed());
-    let scans: Vec<_> = space.requests().into_iter().filter(is_scan).collect();
+    let scans: Vec<_> = space.requests().into_iter().filter(ApiRequest::is_scan).collect();
     assert_eq!(scans.len(), 2, "{scans:?}");
     assert!(scans.iter().all(|scan| !scan.uri.contains("limit=")), "{scans:?}");
 }
