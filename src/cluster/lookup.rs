@@ -1,30 +1,21 @@
-//! Finds the GitRepos of a repository, without a full LIST; `scan` reads names and URLs, then the few that match are read.
+//! Finds the GitRepos of a repository, without a full LIST: in the index, in a scan of its own, or in one that is shared
+//! (`snapshot`); `read` reads those that match.
+
+mod read;
+mod snapshot;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::BTreeSet,
     hash::RandomState,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use serde_json::value::RawValue;
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::sync::Semaphore;
 
-use super::{
-    ApiError, CONCURRENT_REQUESTS, Cluster, List, READ_AGAIN_TIME, gitrepos_named, lean,
-    places::{Place, Places},
-    scan::Include,
-};
+use self::snapshot::Snapshot;
+use super::{ApiError, Cluster, scan::Include};
 use crate::{event::Repository, gitrepo::GitRepo, single_flight::SingleFlight};
-
-/// From how many GitRepos on, which the LISTs by name would read, a second scan for their namespaces takes less time:
-/// with 5,000 GitRepos it turns between 128 and 256, with 1,000 later (`tests/suite/second_scan.rs` measures it).
-const LISTED_WORTH_A_SCAN: usize = 192;
-
-/// How old a scan may be that confirms what the index does not hold: what has followed for a second is in it, even
-/// where the API server's own cache lags.
-const CONFIRMATION_TTL: Duration = Duration::from_millis(900);
 
 /// How long it is remembered that a scan failed: anybody may ask for one.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
@@ -85,16 +76,6 @@ pub struct Lookup {
     index: Option<Arc<super::index::Index>>,
     snapshot: Arc<SingleFlight<Result<Arc<Snapshot>, ApiError>>>,
     unverified_reads: Semaphore,
-}
-
-/// All GitRepos as they were.
-#[derive(Debug)]
-struct Snapshot {
-    places: Arc<Places>,
-    /// The same with the namespaces, scanned where that is less work than lists by name.
-    with_namespaces: SingleFlight<Result<Arc<Places>, ApiError>>,
-    /// What was read behind the hashes that were asked for and are in `places`.
-    read: Mutex<HashMap<u64, Arc<SingleFlight<Found>>>>,
 }
 
 impl Lookup {
@@ -182,132 +163,6 @@ impl Lookup {
     #[expect(clippy::unused_self, reason = "the index is what is asked, where there is one")]
     const fn indexed(&self, _: &Repository) -> Option<Vec<GitRepo>> {
         None
-    }
-
-    /// Finds them in a scan that others share, as old as `trust` allows.
-    async fn find_shared(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
-        let failure_ttl = trust.failure_ttl();
-        let ttl = match trust {
-            Trust::Verified(_) => CONFIRMATION_TTL,
-            Trust::Unverified => self.cache_ttl,
-        };
-        let reuse = |snapshot: &Result<_, _>, age| match snapshot {
-            Ok(_) => age < ttl,
-            Err(_) => age < failure_ttl,
-        };
-        let snapshot = self.snapshot.get(reuse, self.take_snapshot(ttl)).await?;
-        let keys: BTreeSet<_> = repository.keys(&self.hasher).into_iter().collect();
-        let mut found = Found::default();
-        for key in keys.into_iter().filter(|key| snapshot.places.hold(*key)) {
-            let reuse = |found: &Found, age| found.incomplete.is_none() || age < failure_ttl;
-            let read =
-                snapshot.reads_of(key).get(reuse, self.read_for(trust, key, &snapshot)).await;
-            found.gitrepos.extend(read.gitrepos);
-            found.incomplete = found.incomplete.or(read.incomplete);
-        }
-        Ok(found)
-    }
-
-    /// Reads the GitRepos behind a hash; those who may be anybody wait until it is their turn.
-    async fn read_for(&self, trust: Trust, key: u64, snapshot: &Snapshot) -> Found {
-        let _turn = match trust {
-            Trust::Verified(_) => None,
-            Trust::Unverified => self.unverified_reads.acquire().await.ok(),
-        };
-        let reuse = |scanned: &Result<_, _>, age| scanned.is_ok() || age < trust.failure_ttl();
-        let scan = snapshot.with_namespaces.get(reuse, self.scan(Include::Metadata, None));
-        self.read(&BTreeSet::from([key]), &snapshot.places, scan).await
-    }
-
-    /// Scans everything, and forgets it when nobody may use it any more.
-    async fn take_snapshot(&self, ttl: Duration) -> Result<Arc<Snapshot>, ApiError> {
-        let places = self.scan(Include::Nothing, None).await?;
-        let (snapshot, kept) = (Arc::clone(&self.snapshot), ttl.max(CONFIRMATION_TTL));
-        tokio::spawn(async move {
-            sleep(kept).await;
-            snapshot.forget(kept).await;
-        });
-        Ok(Arc::new(Snapshot {
-            places,
-            with_namespaces: SingleFlight::default(),
-            read: Mutex::default(),
-        }))
-    }
-
-    /// Scans all namespaces at once, or each of the configured ones.
-    async fn scan(
-        &self,
-        include: Include,
-        wanted: Option<&BTreeSet<u64>>,
-    ) -> Result<Arc<Places>, ApiError> {
-        let nothing = Places::of(&self.hasher, wanted.cloned());
-        let scan = |namespace| self.cluster.scan(namespace, include, nothing.clone(), Places::add);
-        let parts = if self.namespaces.is_empty() {
-            vec![scan(None).await?]
-        } else {
-            let scans: Vec<_> =
-                self.namespaces.iter().map(|namespace| scan(Some(namespace))).collect();
-            stream::iter(scans).buffer_unordered(CONCURRENT_REQUESTS).try_collect().await?
-        };
-        Ok(Arc::new(Places::merged(parts).unwrap_or(nothing)))
-    }
-
-    /// Reads the GitRepos behind `keys`; `scan` finds them with their namespaces.
-    async fn read(
-        &self,
-        keys: &BTreeSet<u64>,
-        places: &Places,
-        scan: impl Future<Output = Result<Arc<Places>, ApiError>>,
-    ) -> Found {
-        let mut chosen = places.behind(keys);
-        if self.namespaces.is_empty() && places.named_like(&chosen) >= LISTED_WORTH_A_SCAN {
-            match scan.await {
-                Ok(placed) => chosen = placed.behind(keys),
-                Err(error) => return Found { incomplete: Some(error), ..Found::default() },
-            }
-        }
-        let reads: Vec<_> = chosen.iter().map(|place| self.cluster.read_place(place)).collect();
-        let mut reads = stream::iter(reads).buffer_unordered(CONCURRENT_REQUESTS);
-        let mut found = Found::default();
-        while let Some(read) = reads.next().await {
-            match read {
-                Ok(gitrepos) => found.gitrepos.extend(gitrepos),
-                Err(error) => found.incomplete = Some(error),
-            }
-        }
-        found
-    }
-}
-
-impl Snapshot {
-    /// The reads behind one hash: a flood reads it once, and what is slow to read holds up no other.
-    fn reads_of(&self, key: u64) -> Arc<SingleFlight<Found>> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(read.entry(key).or_default())
-    }
-}
-
-impl Cluster {
-    async fn read_place(&self, place: &Place) -> Result<Vec<GitRepo>, ApiError> {
-        let Some(namespace) = &place.namespace else {
-            let until = Instant::now() + READ_AGAIN_TIME;
-            return self.retrying(until, || self.named(&place.name)).await;
-        };
-        Ok(self.gitrepo_now(namespace, &place.name).await?.into_iter().collect())
-    }
-
-    /// Reads the GitRepos of this name in all namespaces; one that is unreadable is left out and logged.
-    async fn named(&self, name: &str) -> Result<Vec<GitRepo>, ApiError> {
-        let path = format!("{}&resourceVersion=0", gitrepos_named(None, name));
-        let list: List<Box<RawValue>> = self.object(&path).await?;
-        let gitrepo = |item: &RawValue| match serde_json::from_str(item.get()) {
-            Ok(gitrepo) => Some(lean(gitrepo)),
-            Err(error) => {
-                tracing::warn!(gitrepo.name = name, "{}", super::unreadable(&error));
-                None
-            }
-        };
-        Ok(list.items.iter().filter_map(|item| gitrepo(item)).collect())
     }
 }
 
