@@ -108,7 +108,7 @@ async fn while_the_server_initialises_its_storage_the_scan_is_paged() {
     space.global_secret(json!({ "github": SECRET })).await;
     let too_many = Fault {
         method: Method::GET,
-        uri: "includeObject=None&resourceVersion=0".to_owned(),
+        uri: "resourceVersion=0".to_owned(),
         status: 429,
         times: 1000,
         delay: Duration::ZERO,

@@ -67,25 +67,26 @@ impl Lookup {
 }
 
 impl Cluster {
+    /// Reads what is in a place, as the API server has it at hand, again for a moment where it has to; a GitRepo that is
+    /// unreadable is left out and logged.
     async fn read_place(&self, place: &Place) -> Result<Vec<GitRepo>, ApiError> {
-        let Some(namespace) = &place.namespace else {
-            let until = Instant::now() + READ_AGAIN_TIME;
-            return self.retrying(until, || self.named(&place.name)).await;
-        };
-        Ok(self.gitrepo_now(namespace, &place.name).await?.into_iter().collect())
-    }
-
-    /// Reads the GitRepos of this name in all namespaces; one that is unreadable is left out and logged.
-    async fn named(&self, name: &str) -> Result<Vec<GitRepo>, ApiError> {
-        let path = format!("{}&resourceVersion=0", gitrepos_named(None, name));
-        let list: List<Box<RawValue>> = self.object(&path).await?;
+        let until = Instant::now() + READ_AGAIN_TIME;
+        let list = self.retrying(until, || self.list_place(place)).await?;
         let gitrepo = |item: &RawValue| match serde_json::from_str(item.get()) {
             Ok(gitrepo) => Some(lean(gitrepo)),
             Err(error) => {
-                tracing::warn!(gitrepo.name = name, "{}", unreadable(&error));
+                tracing::warn!(gitrepo.name = &*place.name, "{}", unreadable(&error));
                 None
             }
         };
         Ok(list.items.iter().filter_map(|item| gitrepo(item)).collect())
+    }
+
+    async fn list_place(&self, place: &Place) -> Result<List<Box<RawValue>>, ApiError> {
+        let path = gitrepos_named(place.namespace.as_deref(), &place.name);
+        match self.object(&format!("{path}&resourceVersion=0")).await {
+            Err(ApiError::Initializing(_)) => self.object(&path).await,
+            list => list,
+        }
     }
 }
