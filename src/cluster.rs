@@ -28,7 +28,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::{sleep, timeout, timeout_at};
 
 pub use self::error::ApiError;
-use self::error::{success, unreachable_server, unreadable};
+use self::error::{failure, unreachable_server, unreadable};
 use crate::{gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
 
 /// How long one request may take that reads one object, GitRepos by name or a page of them, or that writes.
@@ -161,7 +161,10 @@ impl Cluster {
         let answer = self.client.send(Request::from_parts(parts, Body::from(body))).await;
         let response = answer.map_err(|error| unreachable_server(&error))?;
         counted.code = Some(response.status().as_u16());
-        success(response).await
+        match failure(&response) {
+            None => Ok(response),
+            Some(error) => Err(error),
+        }
     }
 }
 

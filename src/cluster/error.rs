@@ -3,21 +3,12 @@
 use std::{error::Error, iter::successors, time::Duration};
 
 use http::{Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Limited};
-use kube::client::{AuthError, Body};
+use kube::client::AuthError;
 
 use crate::causes::causes;
 
 /// How long we wait at the most where an answer asks to: a proxy may write anything there.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-
-/// What the API server says in a 429 while it fills the cache that it lists from, which
-/// [pages](https://github.com/kubernetes/enhancements/issues/4568) do without; where it has too many requests, it says
-/// something else.
-const INITIALIZING: &[u8] = b"storage is (re)initializing";
-
-/// How much of a refusal is read.
-const REFUSAL_LIMIT: usize = 16 * 1024;
 
 /// Why a request to the API server came to nothing.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -34,9 +25,6 @@ pub enum ApiError {
     /// 409, 429 and 5xx pass; the time is the server's `Retry-After`, a minute at the most.
     #[error("the API server answered {0}")]
     Passing(StatusCode, Option<Duration>),
-    /// 429 because it cannot list from its cache yet.
-    #[error("the API server cannot list from its cache yet")]
-    Initializing(Option<Duration>),
     /// Any other answer.
     #[error("the API server answered {0}")]
     Unexpected(StatusCode),
@@ -57,10 +45,7 @@ pub enum ApiError {
 impl ApiError {
     /// Whether the same request may succeed a moment later.
     pub(crate) const fn is_passing(&self) -> bool {
-        matches!(
-            self,
-            Self::Passing(..) | Self::Initializing(_) | Self::TimedOut(_) | Self::Unreachable(_)
-        )
+        matches!(self, Self::Passing(..) | Self::TimedOut(_) | Self::Unreachable(_))
     }
 
     /// Whether what was asked for may have been done all the same.
@@ -75,40 +60,32 @@ impl ApiError {
     /// How long the server asked to wait.
     pub(crate) const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Passing(_, retry_after) | Self::Initializing(retry_after) => *retry_after,
+            Self::Passing(_, retry_after) => *retry_after,
             _ => None,
         }
     }
 }
 
-/// Gives back an answer that is a success.
-pub(super) async fn success(response: Response<Body>) -> Result<Response<Body>, ApiError> {
+/// The error of an answer; `None` for a success.
+pub(super) fn failure<B>(response: &Response<B>) -> Option<ApiError> {
     let status = response.status();
     if status.is_success() {
-        return Ok(response);
+        return None;
     }
     let seconds = response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok());
     let retry_after = seconds
         .and_then(|seconds| seconds.parse().ok())
         .map(|seconds| LONGEST_WAIT.min(Duration::from_secs(seconds)));
-    Err(match status {
+    Some(match status {
         StatusCode::NOT_FOUND => ApiError::NotFound,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ApiError::Forbidden(status),
         StatusCode::UNPROCESSABLE_ENTITY => ApiError::Unprocessable,
-        StatusCode::TOO_MANY_REQUESTS if is_initializing(response.into_body()).await => {
-            ApiError::Initializing(retry_after)
-        }
         StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS => {
             ApiError::Passing(status, retry_after)
         }
         _ if status.is_server_error() => ApiError::Passing(status, retry_after),
         _ => ApiError::Unexpected(status),
     })
-}
-
-async fn is_initializing(refusal: Body) -> bool {
-    let text = Limited::new(refusal, REFUSAL_LIMIT).collect().await.map(|text| text.to_bytes());
-    text.is_ok_and(|text| text.windows(INITIALIZING.len()).any(|part| part == INITIALIZING))
 }
 
 /// The error of a request without an answer.
@@ -141,15 +118,15 @@ pub(super) fn unreadable(error: &serde_json::Error) -> ApiError {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn an_answer_makes_us_wait_a_minute_at_the_most() {
+    #[test]
+    fn an_answer_makes_us_wait_a_minute_at_the_most() {
         let max = u64::MAX.to_string();
         for (asked, seconds) in
             [("0", Some(0)), ("59", Some(59)), ("61", Some(60)), (&*max, Some(60)), ("soon", None)]
         {
             let answer = Response::builder().status(429).header(header::RETRY_AFTER, asked);
-            let refused = success(answer.body(Body::empty()).expect("an answer")).await;
-            let wait = refused.expect_err("a refusal").retry_after();
+            let refused = failure(&answer.body(()).expect("an answer"));
+            let wait = refused.expect("a refusal").retry_after();
             assert_eq!(wait, seconds.map(Duration::from_secs), "{asked}");
         }
     }

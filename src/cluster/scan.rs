@@ -3,25 +3,33 @@
 //! The API server prints a list as a [Table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables);
 //! Fleet's column `Repo` is `spec.repo` verbatim. A row holds no namespace unless its metadata is asked for.
 
-use std::{fmt, io::Read};
+use std::{
+    fmt,
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use bytes::{Buf as _, Bytes};
-use http::Method;
+use http::{Method, StatusCode};
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     ApiError, Cluster, LIST_TIME_LIMIT, TABLE, encoded, gitrepos_path, request, unreachable_server,
     unreadable, within,
 };
 
-/// How many GitRepos a page holds where the API server cannot list from its cache.
+/// How many GitRepos a page holds.
 const PAGE_SIZE: usize = 500;
+
+/// For how long a scan is tried again while the API server says when: after a restart it first fills the cache that it
+/// lists from, a thousand GitRepos a second.
+const FILLING_TIME: Duration = Duration::from_secs(3);
 
 /// How many chunks of an answer wait to be parsed.
 const CHUNKS_AHEAD: usize = 4;
@@ -44,20 +52,17 @@ pub(super) struct Row {
     pub(super) namespace: Option<String>,
 }
 
-/// A scan as far as it went.
-struct Page<T> {
+/// What a Table held.
+struct Table<T> {
     rows: T,
-    /// Whether the Table has the columns that are read.
+    /// Whether it has the columns that are read.
     has_repo: bool,
-    /// The token of the next page.
-    next: Option<String>,
 }
 
 impl Cluster {
     /// Scans the GitRepos of a namespace, or of all, and folds each row into `start`.
     ///
-    /// While the API server cannot list from its cache, and where the Table has no column `Repo`, the list is read in
-    /// pages; not where it has too many requests, since each page costs it more.
+    /// Where the Table has no column `Repo`, the list is read in pages.
     ///
     /// # Errors
     /// Any [`ApiError`].
@@ -70,22 +75,22 @@ impl Cluster {
     ) -> Result<T, ApiError> {
         let object = if include == Include::Metadata { "Metadata" } else { "None" };
         let path = format!("{}?includeObject={object}", gitrepos_path(namespace));
-        let mut page =
-            self.table(namespace, &format!("{path}&resourceVersion=0"), start.clone(), fold).await;
-        if let Err(ApiError::Initializing(_)) = page {
-            page = self
-                .table(namespace, &format!("{path}&limit={PAGE_SIZE}"), start.clone(), fold)
-                .await;
+        let path = format!("{path}&resourceVersion=0");
+        let until = Instant::now() + FILLING_TIME;
+        let table = loop {
+            match self.table(namespace, &path, start.clone(), fold).await {
+                Err(ApiError::Passing(StatusCode::TOO_MANY_REQUESTS, Some(wait)))
+                    if Instant::now() + wait < until =>
+                {
+                    sleep(wait).await;
+                }
+                table => break table?,
+            }
+        };
+        match table.has_repo {
+            true => Ok(table.rows),
+            false => self.list(namespace, start, fold).await,
         }
-        let mut page = page?;
-        if !page.has_repo {
-            return self.list(namespace, start, fold).await;
-        }
-        while let Some(next) = page.next {
-            let path = format!("{path}&limit={PAGE_SIZE}&continue={}", encoded(&next));
-            page = self.table(namespace, &path, page.rows, fold).await?;
-        }
-        Ok(page.rows)
     }
 
     async fn table<T: Send + 'static>(
@@ -94,7 +99,7 @@ impl Cluster {
         path: &str,
         rows: T,
         fold: fn(&mut T, Row),
-    ) -> Result<Page<T>, ApiError> {
+    ) -> Result<Table<T>, ApiError> {
         let seed = TableSeed { namespace: namespace.map(str::to_owned), rows, fold };
         within(LIST_TIME_LIMIT, async {
             let ask = || request(Method::GET, path, TABLE, Vec::new());
@@ -195,7 +200,7 @@ struct TableSeed<T> {
 }
 
 impl<'de, T> DeserializeSeed<'de> for TableSeed<T> {
-    type Value = Page<T>;
+    type Value = Table<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_map(self)
@@ -203,7 +208,7 @@ impl<'de, T> DeserializeSeed<'de> for TableSeed<T> {
 }
 
 impl<'de, T> Visitor<'de> for TableSeed<T> {
-    type Value = Page<T>;
+    type Value = Table<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a Table")
@@ -211,10 +216,8 @@ impl<'de, T> Visitor<'de> for TableSeed<T> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut table: A) -> Result<Self::Value, A::Error> {
         let mut columns = None;
-        let mut next = None;
         while let Some(key) = table.next_key::<String>()? {
             match key.as_str() {
-                "metadata" => next = table.next_value::<ListMetadata>()?.next_page,
                 "columnDefinitions" => columns = positions(&table.next_value::<Vec<Column>>()?),
                 "rows" => {
                     let Some((name, repo)) = columns else {
@@ -228,8 +231,7 @@ impl<'de, T> Visitor<'de> for TableSeed<T> {
                 }
             }
         }
-        let next = next.filter(|token: &String| !token.is_empty());
-        Ok(Page { rows: self.rows, has_repo: columns.is_some(), next })
+        Ok(Table { rows: self.rows, has_repo: columns.is_some() })
     }
 }
 

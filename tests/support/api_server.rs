@@ -112,11 +112,6 @@ impl ApiServer {
         self.inner().behaviour.retry_after = Some(seconds);
     }
 
-    /// Gives this as the reason, whenever it refuses a request by a fault.
-    pub fn say(&self, message: &'static str) {
-        self.inner().behaviour.message = Some(message);
-    }
-
     /// Prints GitRepos without the column `Repo`, as a CRD may that is not Fleet's.
     pub fn print_no_repo(&self) {
         self.inner().behaviour.prints_no_repo = true;
@@ -165,16 +160,14 @@ impl ApiServer {
 
     /// Refuses a request of the function where a test has said so; else says how late it is answered.
     async fn meet(&self, method: &Method, uri: &str) -> Result<Duration, Response> {
-        let (fault, lateness, retry_after, message) = {
+        let (fault, lateness, retry_after) = {
             let behaviour = &mut self.inner().behaviour;
             let fault = behaviour.fault(method, uri);
-            let lateness = behaviour.lateness(method, uri);
-            (fault, lateness, behaviour.retry_after, behaviour.message)
+            (fault, behaviour.lateness(method, uri), behaviour.retry_after)
         };
         let Some(fault) = fault else { return Ok(lateness) };
         tokio::time::sleep(fault.delay).await;
-        let code = StatusCode::from_u16(fault.status).expect("a status");
-        let mut refusal = status(code, message);
+        let mut refusal = status(StatusCode::from_u16(fault.status).expect("a status"));
         if let Some(seconds) = retry_after {
             refusal.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -229,7 +222,7 @@ async fn answer(
             // A Table is text already, since the order of its fields matters.
             Ok(Value::String(table)) => table.into_response(),
             Ok(value) => (StatusCode::OK, axum::Json(value)).into_response(),
-            Err(refused) => status(refused.0, None),
+            Err(refused) => status(refused.0),
         }
     };
     tokio::time::sleep(lateness).await;
@@ -237,9 +230,8 @@ async fn answer(
     response
 }
 
-fn status(code: StatusCode, message: Option<&str>) -> Response {
-    let status = json!({ "kind": "Status", "code": code.as_u16(), "message": message });
-    (code, axum::Json(status)).into_response()
+fn status(code: StatusCode) -> Response {
+    (code, axum::Json(json!({ "kind": "Status", "code": code.as_u16() }))).into_response()
 }
 
 fn route(

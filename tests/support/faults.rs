@@ -48,8 +48,6 @@ pub struct Behaviour {
     slow: Vec<(Method, String, Duration)>,
     /// What every refusal asks to wait for, in seconds.
     pub retry_after: Option<u64>,
-    /// What every refusal says.
-    pub message: Option<&'static str>,
     /// The GitRepos' Table is without the column `Repo`.
     pub prints_no_repo: bool,
 }

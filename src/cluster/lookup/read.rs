@@ -70,8 +70,10 @@ impl Cluster {
     /// Reads what is in a place, as the API server has it at hand, again for a moment where it has to; a GitRepo that is
     /// unreadable is left out and logged.
     async fn read_place(&self, place: &Place) -> Result<Vec<GitRepo>, ApiError> {
+        let path = gitrepos_named(place.namespace.as_deref(), &place.name);
+        let path = format!("{path}&resourceVersion=0");
         let until = Instant::now() + READ_AGAIN_TIME;
-        let list = self.retrying(until, || self.list_place(place)).await?;
+        let list: List<Box<RawValue>> = self.retrying(until, || self.object(&path)).await?;
         let gitrepo = |item: &RawValue| match serde_json::from_str(item.get()) {
             Ok(gitrepo) => Some(lean(gitrepo)),
             Err(error) => {
@@ -80,13 +82,5 @@ impl Cluster {
             }
         };
         Ok(list.items.iter().filter_map(|item| gitrepo(item)).collect())
-    }
-
-    async fn list_place(&self, place: &Place) -> Result<List<Box<RawValue>>, ApiError> {
-        let path = gitrepos_named(place.namespace.as_deref(), &place.name);
-        match self.object(&format!("{path}&resourceVersion=0")).await {
-            Err(ApiError::Initializing(_)) => self.object(&path).await,
-            list => list,
-        }
     }
 }
