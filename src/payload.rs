@@ -11,7 +11,6 @@ use serde::{
 use serde_json::error::Category;
 
 pub(crate) use self::bounded::{CloneLinks, RefUpdates, Text};
-
 use crate::{
     event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
     provider::Malformed,

@@ -1,5 +1,7 @@
 //! Figures that an alarm stands on: there from the start, and counted also where no answer came.
 
+use std::time::Duration;
+
 use fleet_webhook::provider::PROVIDERS;
 use reqwest::Method;
 use serde_json::json;
@@ -12,6 +14,15 @@ use crate::{
 on_both!(what_an_alarm_stands_on_is_zero_from_the_start);
 
 const SECRET: &str = "correct horse battery staple";
+
+async fn prepared(deadline: &str) -> (Space, Function) {
+    let space = Space::embedded().await;
+    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
+    space.gitrepo("shop", spec).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(&space, &[("DEADLINE", deadline)]).await;
+    (space, function)
+}
 
 async fn what_an_alarm_stands_on_is_zero_from_the_start(space: &Space) {
     let function = Function::start(space, &[]).await;
@@ -37,11 +48,7 @@ async fn what_an_alarm_stands_on_is_zero_from_the_start(space: &Space) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_that_got_no_answer_in_time_is_counted_as_an_error() {
-    let space = Space::embedded().await;
-    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
-    space.gitrepo("shop", spec).await;
-    space.global_secret(json!({ "github": SECRET })).await;
-    let function = Function::start(&space, &[("DEADLINE", "20s")]).await;
+    let (space, function) = prepared("20s").await;
     space.fail(Fault::silence(Method::PATCH, "/status").once());
 
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
@@ -58,13 +65,9 @@ async fn a_request_that_got_no_answer_in_time_is_counted_as_an_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_is_lost_after_its_answer_is_counted_as_lost() {
-    let space = Space::embedded().await;
-    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
-    space.gitrepo("shop", spec).await;
-    space.global_secret(json!({ "github": SECRET })).await;
-    let function = Function::start(&space, &[("DEADLINE", "500ms")]).await;
+    let (space, function) = prepared("500ms").await;
     let late = Fault::always(Method::PATCH, "/status", 422);
-    space.fail(late.after(std::time::Duration::from_millis(1200)));
+    space.fail(late.after(Duration::from_millis(1200)));
 
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     assert_eq!((answer.status, answer.outcome()), (202, "in_progress"));
@@ -78,14 +81,10 @@ async fn a_push_that_is_lost_after_its_answer_is_counted_as_lost() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_push_that_was_answered_503_is_not_counted_as_lost_too() {
-    let space = Space::embedded().await;
-    let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
-    space.gitrepo("shop", spec).await;
-    space.global_secret(json!({ "github": SECRET })).await;
-    let function = Function::start(&space, &[("DEADLINE", "500ms")]).await;
+    let (space, function) = prepared("500ms").await;
     space.fail(Fault::always(Method::PATCH, "/status", 500).once());
     let late = Fault::always(Method::PATCH, "/status", 422);
-    space.fail(late.after(std::time::Duration::from_millis(1200)));
+    space.fail(late.after(Duration::from_millis(1200)));
 
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     assert_eq!((answer.status, answer.outcome()), (503, "unavailable"));
