@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cluster::{ApiError, Cluster},
-    single_flight::SingleFlight,
+    remembered::Remembered,
 };
 
 /// How often probes may ask the API server.
@@ -18,7 +18,7 @@ const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 pub struct Readiness {
     reached: AtomicBool,
     stopping: AtomicBool,
-    asked: SingleFlight<bool>,
+    asked: Remembered<bool>,
 }
 
 impl Readiness {

@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 
 use self::snapshot::Snapshot;
 use super::{ApiError, Cluster, scan::Include};
-use crate::{event::Repository, gitrepo::GitRepo, single_flight::SingleFlight};
+use crate::{event::Repository, gitrepo::GitRepo, remembered::Remembered};
 
 /// How long it is remembered that a scan failed: anybody may ask for one.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ pub struct Lookup {
     hasher: RandomState,
     #[cfg(feature = "knative")]
     index: Option<Arc<super::index::Index>>,
-    snapshot: Arc<SingleFlight<Result<Arc<Snapshot>, ApiError>>>,
+    snapshot: Arc<Remembered<Result<Arc<Snapshot>, ApiError>>>,
     unverified_reads: Semaphore,
 }
 

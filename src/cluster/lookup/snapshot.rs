@@ -12,7 +12,7 @@ use super::{Found, Lookup, Trust};
 use crate::{
     cluster::{ApiError, places::Places, scan::Include},
     event::Repository,
-    single_flight::SingleFlight,
+    remembered::Remembered,
 };
 
 /// How old a scan may be that confirms what the index does not hold: what has followed for a second is in it, even
@@ -24,9 +24,9 @@ const CONFIRMATION_TTL: Duration = Duration::from_millis(900);
 pub(super) struct Snapshot {
     places: Arc<Places>,
     /// The same with the namespaces, scanned where that is less work than lists by name.
-    with_namespaces: SingleFlight<Result<Arc<Places>, ApiError>>,
+    with_namespaces: Remembered<Result<Arc<Places>, ApiError>>,
     /// What was read behind the hashes that were asked for and are in `places`.
-    read: Mutex<HashMap<u64, Arc<SingleFlight<Found>>>>,
+    read: Mutex<HashMap<u64, Arc<Remembered<Found>>>>,
 }
 
 impl Lookup {
@@ -75,11 +75,11 @@ impl Lookup {
         let (snapshot, kept) = (Arc::clone(&self.snapshot), ttl.max(CONFIRMATION_TTL));
         tokio::spawn(async move {
             sleep(kept).await;
-            snapshot.forget(kept).await;
+            snapshot.forget(kept);
         });
         Ok(Arc::new(Snapshot {
             places,
-            with_namespaces: SingleFlight::default(),
+            with_namespaces: Remembered::default(),
             read: Mutex::default(),
         }))
     }
@@ -87,7 +87,7 @@ impl Lookup {
 
 impl Snapshot {
     /// The reads behind one hash: a flood reads it once, and what is slow to read holds up no other.
-    fn reads_of(&self, key: u64) -> Arc<SingleFlight<Found>> {
+    fn reads_of(&self, key: u64) -> Arc<Remembered<Found>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(read.entry(key).or_default())
     }
