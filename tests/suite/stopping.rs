@@ -107,7 +107,7 @@ async fn every_query_of_the_dashboard_names_figures_and_labels_that_exist() {
     let figures = function.figures().await;
     let dashboard = include_str!("../../knative/dashboard.json");
     let dashboard: Value = serde_json::from_str(dashboard).expect("JSON");
-    let readme = include_str!("../../README.md");
+    let page = include_str!("../../docs/operating.md");
 
     let panels = dashboard["panels"].as_array().unwrap();
     let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
@@ -121,7 +121,7 @@ async fn every_query_of_the_dashboard_names_figures_and_labels_that_exist() {
             assert!(shown, "{word} is not among the figures:\n{figures}");
             let parts = ["_bucket", "_sum", "_count"];
             let figure = parts.iter().find_map(|part| word.strip_suffix(part)).unwrap_or(word);
-            assert!(readme.contains(&format!("`{figure}")), "{figure} is not in the README");
+            assert!(page.contains(&format!("`{figure}")), "{figure} is not in docs/operating.md");
             names += 1;
         }
         for label in ["outcome", "provider", "verb", "code", "version"]

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A public installation, in the README's words.
-func TestTheReadmesInstallationsArePublicGuardedAndNamed(t *testing.T) {
+// A public installation, in the words of docs/in-the-cluster.md.
+func TestTheDocumentedInstallationsArePublicGuardedAndNamed(t *testing.T) {
 	for _, folder := range installations(t)[:2] {
 		var whole []byte
 		for _, object := range render(t, folder) {
@@ -33,7 +33,7 @@ func TestTheReadmesInstallationsArePublicGuardedAndNamed(t *testing.T) {
 	}
 }
 
-// everything is what users apply, the README's installations among it.
+// everything is what users apply, the installations of docs/in-the-cluster.md among it.
 func everything(t *testing.T) map[string]string {
 	t.Helper()
 	folders := maps.Clone(kustomizations)
@@ -43,11 +43,11 @@ func everything(t *testing.T) map[string]string {
 	return folders
 }
 
-// installations writes each kustomization of the README into a folder beside
+// installations writes each kustomization of docs/in-the-cluster.md into a folder beside
 // `knative`: two whole ones, and one that stands on one of these.
 func installations(t *testing.T) []string {
 	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
+	page, err := os.ReadFile("../../docs/in-the-cluster.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +55,9 @@ func installations(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := regexp.MustCompile("(?s)\n```yaml\n(.*?)```\n").FindAllSubmatch(readme, -1)
+	examples := regexp.MustCompile("(?s)\n```yaml\n(.*?)```\n").FindAllSubmatch(page, -1)
 	if len(examples) != 3 {
-		t.Fatalf("the README has %d kustomizations", len(examples))
+		t.Fatalf("the page has %d kustomizations", len(examples))
 	}
 	write := func(root, name string, text []byte) string {
 		folder := filepath.Join(root, name)
