@@ -7,8 +7,6 @@ mod support;
 
 #[path = "aws/clusters.rs"]
 mod clusters;
-#[path = "aws/measure.rs"]
-mod measure;
 #[path = "aws/queue.rs"]
 mod queue;
 #[path = "aws/sam_local.rs"]

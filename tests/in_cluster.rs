@@ -4,20 +4,17 @@
 
 mod support;
 
+use support::real_cluster::RealCluster;
+
 #[path = "in_cluster/image.rs"]
 mod image;
 #[path = "in_cluster/manifests.rs"]
 mod manifests;
-#[path = "in_cluster/measure.rs"]
-mod measure;
 #[path = "in_cluster/restarts.rs"]
 mod restarts;
 
 /// Starts an API server for one test; it is never dropped, and stops with the test binary.
-async fn cluster(name: &'static str) -> Option<&'static support::real_cluster::RealCluster> {
-    let start = move || {
-        support::real_cluster::RealCluster::start(name)
-            .map(|cluster| &*Box::leak(Box::new(cluster)))
-    };
+async fn cluster(name: &'static str) -> &'static RealCluster {
+    let start = move || &*Box::leak(Box::new(RealCluster::start(name)));
     tokio::task::spawn_blocking(start).await.expect("it starts")
 }

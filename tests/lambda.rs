@@ -9,10 +9,10 @@ mod support;
 mod codecommit;
 #[path = "lambda/deadline.rs"]
 mod deadline;
-#[cfg(feature = "knative")]
-#[path = "lambda/events.rs"]
-mod events;
 #[path = "lambda/front_doors.rs"]
 mod front_doors;
 #[path = "lambda/lookups.rs"]
 mod lookups;
+#[cfg(feature = "knative")]
+#[path = "lambda/same_as_http.rs"]
+mod same_as_http;

@@ -15,8 +15,8 @@ mod support;
 mod bitbucket_server;
 #[path = "suite/bodies.rs"]
 mod bodies;
-#[path = "suite/events.rs"]
-mod events;
+#[path = "suite/conformance.rs"]
+mod conformance;
 #[path = "suite/figures.rs"]
 mod figures;
 #[path = "suite/floods.rs"]
@@ -35,6 +35,8 @@ mod patches;
 mod ping_secrets;
 #[path = "suite/pressure.rs"]
 mod pressure;
+#[path = "suite/published.rs"]
+mod published;
 #[path = "suite/reading_secrets.rs"]
 mod reading_secrets;
 #[path = "suite/refusals.rs"]
@@ -43,8 +45,6 @@ mod refusals;
 mod retry;
 #[path = "suite/rights.rs"]
 mod rights;
-#[path = "suite/second_scan.rs"]
-mod second_scan;
 #[path = "suite/secrets.rs"]
 mod secrets;
 #[path = "suite/stopping.rs"]

@@ -43,8 +43,9 @@ async fn gitrepo(space: &Space) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_kubeconfig_in_secrets_manager_is_used_and_read_again_when_its_token_is_refused() {
-    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
+    let (space, moto) = (Space::real().await, Moto::start().await);
     gitrepo(&space).await;
     let kubeconfig = kubeconfig(&space);
     let mut revoked = kubeconfig.clone();
@@ -52,7 +53,7 @@ async fn a_kubeconfig_in_secrets_manager_is_used_and_read_again_when_its_token_i
     moto.create_secret("kubeconfig", &revoked.to_string()).await;
     let mut variables = moto.variables();
     variables.push(("KUBECONFIG_SECRET_ID", "kubeconfig"));
-    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let lambda = Lambda::start(&variables).await;
     let refused = push(&lambda, &space, OLD).await;
     assert_eq!(refused["errorType"], "unavailable", "{refused}");
 
@@ -68,12 +69,13 @@ async fn a_kubeconfig_in_secrets_manager_is_used_and_read_again_when_its_token_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_kubeconfig_that_is_not_there_is_looked_for_seldom_and_found_within_ten_seconds() {
-    let (space, Some(moto)) = (Space::embedded().await, Moto::start().await) else { return };
+    let (space, moto) = (Space::embedded().await, Moto::start().await);
     gitrepo(&space).await;
     let mut variables = moto.variables();
     variables.extend([("KUBECONFIG_SECRET_ID", "late"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "3")]);
-    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let lambda = Lambda::start(&variables).await;
     for _ in 0..3 {
         assert_eq!(push(&lambda, &space, NEW).await["errorType"], "unavailable");
     }
@@ -89,10 +91,11 @@ async fn a_kubeconfig_that_is_not_there_is_looked_for_seldom_and_found_within_te
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_client_certificate_in_a_kubeconfig_works_as_well_as_a_token() {
-    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
+    let (space, moto) = (Space::real().await, Moto::start().await);
     gitrepo(&space).await;
-    let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap().unwrap();
+    let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap();
     let binding = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "certified" },
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "function" },
@@ -104,7 +107,7 @@ async fn a_client_certificate_in_a_kubeconfig_works_as_well_as_a_token() {
     moto.create_secret("certificate", &kubeconfig).await;
     let mut variables = moto.variables();
     variables.push(("KUBECONFIG_SECRET_ID", "certificate"));
-    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let lambda = Lambda::start(&variables).await;
     let returned = push(&lambda, &space, NEW).await;
     assert_eq!(returned["outcome"], "accepted", "{returned}\n{}", lambda.log());
     assert_eq!(space.commit("simple").await.as_deref(), Some(NEW));
@@ -126,8 +129,9 @@ BgNVHRMBAf8EBTADAQH/MAoGCCqGSM49BAMCA0gAMEUCIQCIjwOh7n4HlIL7ILj9
 ";
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_cluster_that_another_authority_vouches_for_gets_no_credentials() {
-    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
+    let (space, moto) = (Space::real().await, Moto::start().await);
     gitrepo(&space).await;
     let mut kubeconfig = kubeconfig(&space);
     kubeconfig["clusters"][0]["cluster"]["certificate-authority-data"] =
@@ -136,11 +140,11 @@ async fn a_cluster_that_another_authority_vouches_for_gets_no_credentials() {
     let mut by_secret = moto.variables();
     by_secret.push(("KUBECONFIG_SECRET_ID", "another-ca"));
 
-    let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap().unwrap();
+    let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap();
     let ca = std::env::temp_dir().join("another-ca.pem");
     std::fs::write(&ca, ANOTHER_CA).unwrap();
     let front = EksFront::described_with(&moto, "impostor", cluster, Some(&ca)).await;
-    let Some(front) = front else { return };
+
     let mut by_eks = moto.variables();
     by_eks.extend([
         ("EKS_CLUSTER_NAME", "impostor"),
@@ -149,7 +153,7 @@ async fn a_cluster_that_another_authority_vouches_for_gets_no_credentials() {
     ]);
     for mut variables in [by_secret, by_eks] {
         variables.push(("AWS_LAMBDA_FUNCTION_TIMEOUT", "3"));
-        let Some(lambda) = Lambda::start(&variables).await else { return };
+        let lambda = Lambda::start(&variables).await;
         let returned = push(&lambda, &space, NEW).await;
         assert_eq!(returned["errorType"], "unavailable", "{returned}");
         assert!(lambda.log().contains("invalid peer certificate"), "{returned}\n{}", lambda.log());
@@ -160,27 +164,26 @@ async fn a_cluster_that_another_authority_vouches_for_gets_no_credentials() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_kubeconfig_that_skips_tls_verification_is_refused() {
-    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
+    let (space, moto) = (Space::real().await, Moto::start().await);
     gitrepo(&space).await;
     let mut insecure = kubeconfig(&space);
     insecure["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true);
     moto.create_secret("insecure", &insecure.to_string()).await;
     let mut variables = moto.variables();
     variables.extend([("KUBECONFIG_SECRET_ID", "insecure"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "3")]);
-    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let lambda = Lambda::start(&variables).await;
     let returned = push(&lambda, &space, NEW).await;
     let message = returned["errorMessage"].as_str().unwrap_or_default();
     assert!(message.contains("TLS is always verified"), "{returned}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alone() {
-    let Some(moto) = Moto::start().await else { return };
-    let Some(cluster) = tokio::task::spawn_blocking(|| RealCluster::start("eks")).await.unwrap()
-    else {
-        return;
-    };
+    let moto = Moto::start().await;
+    let cluster = tokio::task::spawn_blocking(|| RealCluster::start("eks")).await.unwrap();
     // The user behind the front is in the group fleet-webhook; what it may do is what our manifests give that group.
     cluster.kubectl(&["delete", "clusterrolebinding", "function"], "");
     cluster.kubectl(&["create", "namespace", "cattle-fleet-system"], "");
@@ -192,7 +195,7 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
         "metadata": { "name": "simple", "namespace": "apps" }, "spec": { "repo": url, "branch": "main" },
     });
     cluster.kubectl(&["apply", "-f", "-"], &gitrepo.to_string());
-    let Some(front) = EksFront::start(&moto, "production", &cluster).await else { return };
+    let front = EksFront::start(&moto, "production", &cluster).await;
 
     let mut variables = moto.variables();
     variables.extend([
@@ -212,7 +215,7 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
             },
         })
     };
-    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let lambda = Lambda::start(&variables).await;
     let forbidden = lambda.invoke(&event(OLD)).await;
     assert_eq!(forbidden["errorType"], "unavailable", "no manifests yet: {forbidden}");
     cluster.kubectl(&["apply", "-k", manifests.to_str().unwrap()], "");
@@ -227,16 +230,16 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
 
     // Other keys, and a cluster that is not there.
     variables.push(("AWS_SECRET_ACCESS_KEY", "stolen"));
-    let Some(stranger) = Lambda::start(&variables).await else { return };
+    let stranger = Lambda::start(&variables).await;
     assert_eq!(stranger.invoke(&event(OLD)).await["errorType"], "unavailable");
     assert_eq!(front.tokens().await.len(), 1);
     variables.push(("AWS_SECRET_ACCESS_KEY", "test"));
     variables.push(("AWS_SESSION_TOKEN", "of-another-session"));
-    let Some(another) = Lambda::start(&variables).await else { return };
+    let another = Lambda::start(&variables).await;
     assert_eq!(another.invoke(&event(OLD)).await["errorType"], "unavailable");
     assert_eq!(front.tokens().await.len(), 1);
     variables.push(("EKS_CLUSTER_NAME", "nowhere"));
-    let Some(lost) = Lambda::start(&variables).await else { return };
+    let lost = Lambda::start(&variables).await;
     let returned = lost.invoke(&event(OLD)).await;
     let message = returned["errorMessage"].as_str().unwrap_or_default();
     assert!(message.contains("EKS cluster nowhere"), "{returned}");
@@ -244,8 +247,9 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
 
 /// Rancher gives each cluster a path below its own URL, and takes its own bearer token there.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_cluster_behind_ranchers_proxy_is_reached_by_its_path() {
-    let (space, Some(moto)) = (Space::embedded().await, Moto::start().await) else { return };
+    let (space, moto) = (Space::embedded().await, Moto::start().await);
     gitrepo(&space).await;
     let own = kubeconfig(&space);
     let upstream = own["clusters"][0]["cluster"]["server"].as_str().unwrap().to_owned();
@@ -260,7 +264,7 @@ async fn a_cluster_behind_ranchers_proxy_is_reached_by_its_path() {
     moto.create_secret("rancher", &kubeconfig.to_string()).await;
     let mut variables = moto.variables();
     variables.push(("KUBECONFIG_SECRET_ID", "rancher"));
-    let Some(lambda) = Lambda::start(&variables).await else { return };
+    let lambda = Lambda::start(&variables).await;
     let returned = push(&lambda, &space, NEW).await;
     assert_eq!(returned["outcome"], "accepted", "{returned}\n{}", lambda.log());
     assert_eq!(space.commit("simple").await.as_deref(), Some(NEW));

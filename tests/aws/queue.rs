@@ -28,13 +28,13 @@ async fn space() -> Space {
 }
 
 /// The function with a queue for messages of up to `limit` bytes, whose URL comes with it.
-async fn start(space: &Space, moto: &Moto, limit: usize) -> Option<(Lambda, String)> {
+async fn start(space: &Space, moto: &Moto, limit: usize) -> (Lambda, String) {
     let queue = moto.create_queue("retry", limit).await;
     let mut variables = moto.variables();
     variables.push(("KUBECONFIG", space.kubeconfig.to_str().unwrap()));
     variables.push(("FLEET_NAMESPACE", &space.fleet));
     variables.push(("RETRY_QUEUE_URL", &queue));
-    Some((Lambda::start(&variables).await?, queue))
+    (Lambda::start(&variables).await, queue)
 }
 
 async fn deliver(lambda: &Lambda, payload: &Value) -> Answer {
@@ -56,9 +56,10 @@ fn failures(returned: &Value) -> Vec<&str> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_push_that_the_api_server_cannot_take_waits_in_the_queue() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
-    let Some((lambda, queue)) = start(&space, &moto, 262_144).await else { return };
+    let (space, moto) = (space().await, Moto::start().await);
+    let (lambda, queue) = start(&space, &moto, 262_144).await;
     break_down(&space, "/status", 422, Duration::ZERO);
 
     let answer = deliver(&lambda, &push(&space, "refs/heads/main", NEW)).await;
@@ -76,9 +77,10 @@ async fn a_push_that_the_api_server_cannot_take_waits_in_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn an_api_server_that_hangs_leaves_time_for_the_queue() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
-    let Some((lambda, queue)) = start(&space, &moto, 262_144).await else { return };
+    let (space, moto) = (space().await, Moto::start().await);
+    let (lambda, queue) = start(&space, &moto, 262_144).await;
     space.gitrepo("quick", json!({ "repo": space.github_url(), "branch": "main" })).await;
     break_down(&space, "/shop/status", 200, Duration::from_secs(60));
 
@@ -100,9 +102,10 @@ async fn an_api_server_that_hangs_leaves_time_for_the_queue() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn what_the_queue_does_not_take_is_left_to_the_sender() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
-    let Some((lambda, _)) = start(&space, &moto, 2048).await else { return };
+    let (space, moto) = (space().await, Moto::start().await);
+    let (lambda, _) = start(&space, &moto, 2048).await;
     break_down(&space, "/status", 422, Duration::ZERO);
     let mut payload = push(&space, "refs/heads/main", NEW);
     payload["padding"] = json!("padding-of-it".repeat(200));
@@ -115,9 +118,10 @@ async fn what_the_queue_does_not_take_is_left_to_the_sender() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_batch_reports_only_what_still_cannot_be_taken() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
-    let Some((lambda, _)) = start(&space, &moto, 262_144).await else { return };
+    let (space, moto) = (space().await, Moto::start().await);
+    let (lambda, _) = start(&space, &moto, 262_144).await;
     space.gitrepo("bad", json!({ "repo": "https://git.example/bad", "branch": "main" })).await;
     break_down(&space, "/bad/status", 422, Duration::ZERO);
     let (now, repository) = (Timestamp::now(), space.github_url());
@@ -135,9 +139,10 @@ async fn a_batch_reports_only_what_still_cannot_be_taken() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_proof_is_judged_as_of_when_it_was_received() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
-    let Some((lambda, _)) = start(&space, &moto, 262_144).await else { return };
+    let (space, moto) = (space().await, Moto::start().await);
+    let (lambda, _) = start(&space, &moto, 262_144).await;
     let repository = space.github_url();
     let received = Timestamp::now() - 40.minutes();
     let message = generic_message(&repository, NEW, GENERIC_SECRET, received);
@@ -155,9 +160,10 @@ async fn a_proof_is_judged_as_of_when_it_was_received() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn records_of_anything_but_a_queue_are_a_function_error() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
-    let Some((lambda, _)) = start(&space, &moto, 262_144).await else { return };
+    let (space, moto) = (space().await, Moto::start().await);
+    let (lambda, _) = start(&space, &moto, 262_144).await;
     let mut event = sqs_event(["{}"].into_iter());
     event["Records"][0]["eventSource"] = json!("aws:s3");
     for event in [event, json!({ "Records": "x" }), json!({ "Records": [{ "s3": {} }] })] {

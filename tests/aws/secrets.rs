@@ -17,7 +17,7 @@ use crate::support::{
 /// How long a read stands against deliveries that it refuses, and a little more.
 const FRESH_READ: Duration = Duration::from_millis(10_500);
 
-async fn start(space: &Space, moto: &Moto, variables: &[(&str, &str)]) -> Option<Lambda> {
+async fn start(space: &Space, moto: &Moto, variables: &[(&str, &str)]) -> Lambda {
     let mut all = moto.variables();
     all.push(("KUBECONFIG", space.kubeconfig.to_str().unwrap()));
     all.extend_from_slice(variables);
@@ -31,12 +31,13 @@ async fn space() -> Space {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_rotation_works_at_once_and_the_previous_secret_for_a_while() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     moto.create_secret("webhook", &json!({ "github": "first" }).to_string()).await;
     let id = ("WEBHOOK_SECRET_ID", "webhook");
-    let Some(lambda) = start(&space, &moto, &[id]).await else { return };
-    let strict = start(&space, &moto, &[id, ("ROTATION_WINDOW", "0s")]).await.unwrap();
+    let lambda = start(&space, &moto, &[id]).await;
+    let strict = start(&space, &moto, &[id, ("ROTATION_WINDOW", "0s")]).await;
 
     assert_eq!(lambda.push(&space, "first", OLD).await.outcome(), "accepted");
     assert_eq!(strict.push(&space, "first", OLD).await.outcome(), "accepted");
@@ -52,11 +53,12 @@ async fn a_rotation_works_at_once_and_the_previous_secret_for_a_while() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_flood_of_wrong_signatures_causes_one_read_in_ten_seconds() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     moto.create_secret("webhook", &json!({ "github": "right" }).to_string()).await;
     let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("ROTATION_WINDOW", "0s")];
-    let Some(lambda) = start(&space, &moto, &variables).await else { return };
+    let lambda = start(&space, &moto, &variables).await;
     assert_eq!(lambda.push(&space, "right", OLD).await.outcome(), "accepted");
     let before = moto.requests();
     for reads in 1..=2 {
@@ -71,12 +73,13 @@ async fn a_flood_of_wrong_signatures_causes_one_read_in_ten_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_previous_secret_that_is_revoked_verifies_no_more_once_the_cache_is_old() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     moto.create_secret("webhook", &json!({ "github": "first" }).to_string()).await;
     moto.rotate_secret("webhook", &json!({ "github": "second" }).to_string()).await;
     let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("SECRET_CACHE_TTL", "2s")];
-    let Some(lambda) = start(&space, &moto, &variables).await else { return };
+    let lambda = start(&space, &moto, &variables).await;
     let previous = lambda.push(&space, "first", OLD).await;
     assert_eq!(previous.outcome(), "accepted", "{}", lambda.log());
 
@@ -91,8 +94,9 @@ async fn a_previous_secret_that_is_revoked_verifies_no_more_once_the_cache_is_ol
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_secret_that_cannot_be_used_is_named_in_a_warning_and_never_shown() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     moto.create_secret("number", r#"{"github":["hunter2"]}"#).await;
     moto.create_secret("text", "hunter2").await;
     moto.create_secret("other-key", r#"{"gitlab":"hunter2"}"#).await;
@@ -107,7 +111,7 @@ async fn a_secret_that_cannot_be_used_is_named_in_a_warning_and_never_shown() {
         ("other-key", 401, "it has no key github"),
         ("empty", 401, "the value of its key github is empty"),
     ] {
-        let Some(lambda) = start(&space, &moto, &[("WEBHOOK_SECRET_ID", id)]).await else { return };
+        let lambda = start(&space, &moto, &[("WEBHOOK_SECRET_ID", id)]).await;
         let answer = lambda.push(&space, "hunter2", OLD).await;
         assert_eq!(answer.status, status, "{id}\n{}", lambda.log());
         lambda.delivery_line(1).await;
@@ -125,8 +129,9 @@ async fn a_secret_that_cannot_be_used_is_named_in_a_warning_and_never_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_secret_that_may_not_be_read_is_unavailable() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     moto.create_secret("webhook", &json!({ "github": "secret" }).to_string()).await;
     let reader = moto.user_who_may("reader", "secretsmanager:GetSecretValue").await;
     let stranger = moto.user_who_may("stranger", "sqs:SendMessage").await;
@@ -137,7 +142,7 @@ async fn a_secret_that_may_not_be_read_is_unavailable() {
             ("AWS_SECRET_ACCESS_KEY", key.as_str()),
             ("WEBHOOK_SECRET_ID", "webhook"),
         ];
-        let Some(lambda) = start(&space, &moto, &variables).await else { return };
+        let lambda = start(&space, &moto, &variables).await;
         let answer = lambda.push(&space, "secret", OLD).await;
         assert_eq!(answer.status, status, "{}", lambda.log());
         assert_eq!(lambda.log().contains("may not be read"), status == 503);
@@ -146,8 +151,9 @@ async fn a_secret_that_may_not_be_read_is_unavailable() {
 
 /// As Secrets Manager says it; moto has a form of its own.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_refusal_in_the_words_of_aws_is_understood() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     for (code, message, status, said) in [
         ("AccessDeniedException", "User is not authorized to perform", 503, "may not be read"),
         ("AccessDeniedException", "Access to KMS is not allowed", 503, "may not be read"),
@@ -163,7 +169,7 @@ async fn a_refusal_in_the_words_of_aws_is_understood() {
         let router = Router::new().fallback(async move || answer.clone());
         let serving = tokio::spawn(async move { axum::serve(listener, router).await });
         let variables = [("WEBHOOK_SECRET_ID", "webhook"), ("AWS_ENDPOINT_URL", url.as_str())];
-        let Some(lambda) = start(&space, &moto, &variables).await else { return };
+        let lambda = start(&space, &moto, &variables).await;
         let answer = lambda.push(&space, "secret", OLD).await;
         assert_eq!(answer.status, status, "{code}: {}", lambda.log());
         assert!(lambda.log().contains(said), "{code}: {}", lambda.log());
@@ -172,15 +178,16 @@ async fn a_refusal_in_the_words_of_aws_is_understood() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn without_secrets_manager_a_delivery_is_answered_503_in_time() {
-    let (space, Some(moto)) = (space().await, Moto::start().await) else { return };
+    let (space, moto) = (space().await, Moto::start().await);
     let variables = [
         ("WEBHOOK_SECRET_ID", "webhook"),
         ("AWS_LAMBDA_FUNCTION_TIMEOUT", "5"),
         // Nothing listens there.
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
     ];
-    let Some(lambda) = start(&space, &moto, &variables).await else { return };
+    let lambda = start(&space, &moto, &variables).await;
     let started = std::time::Instant::now();
     let answer = lambda.push(&space, "secret", OLD).await;
     assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", lambda.log());

@@ -13,6 +13,7 @@ use crate::{
 };
 
 on_both!(
+    #[ignore = "needs the Lambda emulator: tests/README.md"]
     a_codecommit_event_patches_every_form_of_its_url,
     a_gitrepo_with_a_secret_of_its_own_is_not_patched,
     the_same_json_over_http_is_an_unknown_provider,
@@ -23,7 +24,7 @@ on_both!(
 const EARLIER: &str = "2026-11-23T21:00:00Z";
 const LATER: &str = "2026-11-23T21:00:09Z";
 
-async fn start(space: &Space) -> Option<Lambda> {
+async fn start(space: &Space) -> Lambda {
     let kubeconfig = space.kubeconfig.to_str().unwrap();
     let variables = [
         ("KUBECONFIG", kubeconfig),
@@ -64,7 +65,7 @@ async fn gitrepos(space: &Space) {
 }
 
 async fn a_codecommit_event_patches_every_form_of_its_url(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
+    let lambda = start(space).await;
     gitrepos(space).await;
     let returned = lambda.invoke(&event(space, NEW)).await;
     assert_eq!(returned["outcome"], "accepted", "{returned}\n{}", lambda.log());
@@ -78,7 +79,7 @@ async fn a_codecommit_event_patches_every_form_of_its_url(space: &Space) {
 }
 
 async fn a_gitrepo_with_a_secret_of_its_own_is_not_patched(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
+    let lambda = start(space).await;
     let url = format!("codecommit::eu-central-1://{}", space.apps);
     space.secret(&space.apps, "own", json!({ "github": "x" })).await;
     space.gitrepo("own", json!({ "repo": url, "branch": "main", "webhookSecret": "own" })).await;
@@ -88,7 +89,7 @@ async fn a_gitrepo_with_a_secret_of_its_own_is_not_patched(space: &Space) {
 }
 
 async fn the_same_json_over_http_is_an_unknown_provider(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
+    let lambda = start(space).await;
     gitrepos(space).await;
     let body = event(space, NEW).to_string();
     for door in FrontDoor::ALL {
@@ -100,7 +101,7 @@ async fn the_same_json_over_http_is_an_unknown_provider(space: &Space) {
 }
 
 async fn an_event_of_another_source_is_ignored_without_looking_for_anything(space: &Space) {
-    let Some(lambda) = start(space).await else { return };
+    let lambda = start(space).await;
     gitrepos(space).await;
     let mut of_another_source = event(space, NEW);
     of_another_source["source"] = json!("aws.events");
@@ -126,9 +127,10 @@ fn break_down(space: &Space, name: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn an_event_that_failed_is_patched_when_it_is_sent_again() {
     let space = Space::embedded().await;
-    let Some(lambda) = start(&space).await else { return };
+    let lambda = start(&space).await;
     gitrepos(&space).await;
     break_down(&space, "ssh");
     let failed = lambda.invoke(&event(&space, NEW)).await;
@@ -145,9 +147,10 @@ async fn an_event_that_failed_is_patched_when_it_is_sent_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn an_event_that_is_sent_again_does_not_overtake_a_later_one() {
     let space = Space::embedded().await;
-    let Some(lambda) = start(&space).await else { return };
+    let lambda = start(&space).await;
     gitrepos(&space).await;
     break_down(&space, "ssh");
     let failed = lambda.invoke(&event_at(&space, NEW, EARLIER)).await;
@@ -167,9 +170,10 @@ async fn an_event_that_is_sent_again_does_not_overtake_a_later_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn what_could_not_be_patched_is_a_function_error() {
     let space = Space::embedded().await;
-    let Some(lambda) = start(&space).await else { return };
+    let lambda = start(&space).await;
     gitrepos(&space).await;
     break_down(&space, "ssh");
     let returned = lambda.invoke(&event(&space, NEW)).await;
@@ -179,9 +183,10 @@ async fn what_could_not_be_patched_is_a_function_error() {
 }
 
 #[tokio::test]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn a_malformed_event_is_a_function_error() {
     let space = Space::embedded().await;
-    let Some(lambda) = start(&space).await else { return };
+    let lambda = start(&space).await;
     let returned = lambda.invoke(&json!({ "detail-type": "x", "source": "aws.codecommit" })).await;
     assert_eq!(returned["errorType"], "malformed", "{returned}");
 }

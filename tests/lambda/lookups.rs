@@ -13,6 +13,7 @@ use crate::{
 };
 
 on_both!(
+    #[ignore = "needs the Lambda emulator: tests/README.md"]
     one_of_many_gitrepos_costs_a_scan_a_list_by_name_and_a_patch,
     a_monorepo_with_many_gitrepos_is_patched_whole_after_two_scans_without_a_list,
     forged_deliveries_share_one_scan_for_a_while,
@@ -21,7 +22,7 @@ on_both!(
 
 const SECRET: &str = "It's a Secret to Everybody";
 
-async fn start(space: &Space, variables: &[(&str, &str)]) -> Option<Lambda> {
+async fn start(space: &Space, variables: &[(&str, &str)]) -> Lambda {
     space.global_secret(json!({ "github": SECRET })).await;
     let kubeconfig = space.kubeconfig.to_str().unwrap();
     let mut all = vec![
@@ -95,7 +96,7 @@ fn count(requests: &[String], wanted: &str) -> usize {
 async fn one_of_many_gitrepos_costs_a_scan_a_list_by_name_and_a_patch(space: &Space) {
     create(space, others(space)).await;
     space.gitrepo(&space.apps, follows(&space.github_url())).await;
-    let Some(lambda) = start(space, &[]).await else { return };
+    let lambda = start(space, &[]).await;
     let before = warm(&lambda, space).await;
 
     let answer = lambda.push(space, SECRET, NEWER).await;
@@ -111,7 +112,7 @@ async fn a_monorepo_with_many_gitrepos_is_patched_whole_after_two_scans_without_
 ) {
     let part = |number| (space.apps.clone(), format!("part-{number}"), space.github_url());
     create(space, (0..200).map(part)).await;
-    let Some(lambda) = start(space, &[]).await else { return };
+    let lambda = start(space, &[]).await;
     let before = warm(&lambda, space).await;
 
     let answer = lambda.push(space, SECRET, NEWER).await;
@@ -130,7 +131,7 @@ async fn a_monorepo_with_many_gitrepos_is_patched_whole_after_two_scans_without_
 
 async fn forged_deliveries_share_one_scan_for_a_while(space: &Space) {
     space.gitrepo(&space.apps, follows(&space.github_url())).await;
-    let Some(lambda) = start(space, &[]).await else { return };
+    let lambda = start(space, &[]).await;
     for _ in 0..20 {
         assert_eq!(lambda.push(space, "forged", NEW).await.status, 401);
     }
@@ -142,7 +143,7 @@ async fn forged_deliveries_share_one_scan_for_a_while(space: &Space) {
 
 async fn without_a_cache_each_forged_delivery_costs_a_scan(space: &Space) {
     space.gitrepo(&space.apps, follows(&space.github_url())).await;
-    let Some(lambda) = start(space, &[("LOOKUP_CACHE_TTL", "0s")]).await else { return };
+    let lambda = start(space, &[("LOOKUP_CACHE_TTL", "0s")]).await;
     for number in 1..=3 {
         assert_eq!(lambda.push(space, "forged", NEW).await.status, 401);
         assert_eq!(count(&since(space, 0), "GET scan"), number);
@@ -151,11 +152,12 @@ async fn without_a_cache_each_forged_delivery_costs_a_scan(space: &Space) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn one_of_many_gitrepos_of_one_name_is_found_without_reading_the_others() {
     let space = Space::embedded().await;
     create(&space, (0..300).map(of_team)).await;
     space.gitrepo("app", follows(&space.github_url())).await;
-    let Some(lambda) = start(&space, &[]).await else { return };
+    let lambda = start(&space, &[]).await;
     let before = warm(&lambda, &space).await;
 
     let answer = lambda.push(&space, SECRET, NEWER).await;
@@ -167,10 +169,11 @@ async fn one_of_many_gitrepos_of_one_name_is_found_without_reading_the_others() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn forged_deliveries_for_gitrepos_of_one_name_share_both_scans() {
     let space = Space::embedded().await;
     create(&space, (0..300).map(of_team)).await;
-    let Some(lambda) = start(&space, &[]).await else { return };
+    let lambda = start(&space, &[]).await;
 
     for number in 0..3 {
         let (_, _, url) = of_team(number);
@@ -194,6 +197,7 @@ fn of_team(number: usize) -> (String, String, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn where_the_crd_prints_no_url_gitrepos_are_listed_page_by_page() {
     let space = Space::embedded().await;
     space.embedded_server().unwrap().print_no_repo();
@@ -203,7 +207,7 @@ async fn where_the_crd_prints_no_url_gitrepos_are_listed_page_by_page() {
     };
     create(&space, (0..600).map(other)).await;
     space.gitrepo("shop", follows(&space.github_url())).await;
-    let Some(lambda) = start(&space, &[]).await else { return };
+    let lambda = start(&space, &[]).await;
     let before = warm(&lambda, &space).await;
 
     let answer = lambda.push(&space, SECRET, NEWER).await;

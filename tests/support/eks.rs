@@ -9,9 +9,9 @@ use std::{
 use serde_json::Value;
 
 use super::{
-    lambda::tool,
     moto::{Moto, REGION},
     real_cluster::RealCluster,
+    tools::tool,
 };
 
 /// What a role's keys have besides; every token is signed with it.
@@ -26,7 +26,7 @@ pub struct EksFront {
 
 impl EksFront {
     /// Starts it for a cluster that moto knows, and for the keys of [`Moto::variables`] with [`SESSION_TOKEN`].
-    pub async fn start(moto: &Moto, name: &str, cluster: &RealCluster) -> Option<Self> {
+    pub async fn start(moto: &Moto, name: &str, cluster: &RealCluster) -> Self {
         Self::described_with(moto, name, cluster, None).await
     }
 
@@ -36,14 +36,14 @@ impl EksFront {
         name: &str,
         cluster: &RealCluster,
         ca: Option<&Path>,
-    ) -> Option<Self> {
+    ) -> Self {
         moto.create_cluster(name).await;
         let kubeconfig =
             std::fs::read_to_string(cluster.directory.join("function.kubeconfig")).unwrap();
         let token =
             kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/eks-front.py");
-        let mut process = Command::new(tool("venv/bin/python")?)
+        let mut process = Command::new(tool("venv/bin/python"))
             .arg(script)
             .args(["--cluster", name, "--region", REGION])
             .args(["--access-key", "test", "--secret-key", "test"])
@@ -59,7 +59,7 @@ impl EksFront {
         let mut line = String::new();
         BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let addresses: Value = serde_json::from_str(&line).expect("its addresses");
-        Some(Self { api: addresses["api"].as_str().unwrap().to_owned(), process })
+        Self { api: addresses["api"].as_str().unwrap().to_owned(), process }
     }
 
     /// The tokens that it took so far.

@@ -1,10 +1,9 @@
 //! The function as Lambda runs it: under AWS's Runtime Interface Emulator, invoked with whole events.
 
 use std::{
-    env,
     io::{BufRead as _, BufReader, Read},
     net::TcpListener,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
     time::Duration,
@@ -15,22 +14,10 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::function::Answer;
+use super::{function::Answer, tools::tool};
 
 /// How often starting the emulator is tried: between finding a free port and listening somebody else may take it.
 const ATTEMPTS: usize = 5;
-
-/// Where `tests/tools/install` puts the tools; says which is missing if it is.
-pub fn tool(path: &str) -> Option<PathBuf> {
-    let tools = env::var_os("FLEET_WEBHOOK_TOOLS").map(PathBuf::from);
-    let tools = tools.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools"));
-    let tool = tools.join(path);
-    if tool.exists() {
-        return Some(tool);
-    }
-    println!("skipped: no {}; tests/tools/install installs it", tool.display());
-    None
-}
 
 /// A running emulator with the function; both are killed when it is dropped.
 pub struct Lambda {
@@ -41,18 +28,18 @@ pub struct Lambda {
 }
 
 impl Lambda {
-    /// Starts the function with these variables; `None` where there is no emulator.
-    pub async fn start(variables: &[(&str, &str)]) -> Option<Self> {
+    /// Starts the function with these variables.
+    pub async fn start(variables: &[(&str, &str)]) -> Self {
         Self::start_program(Path::new(env!("CARGO_BIN_EXE_fleet-webhook")), variables).await
     }
 
     /// Starts any build of it.
-    pub async fn start_program(program: &Path, variables: &[(&str, &str)]) -> Option<Self> {
+    pub async fn start_program(program: &Path, variables: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let emulator = tool("rie")?;
+        let emulator = tool("rie");
         for _ in 0..ATTEMPTS {
             if let Some(lambda) = Self::attempt(&emulator, program, variables).await {
-                return Some(lambda);
+                return lambda;
             }
         }
         panic!("the emulator does not listen");

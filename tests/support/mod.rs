@@ -26,21 +26,31 @@ pub mod service_account;
 pub mod shared;
 pub mod sink;
 pub mod space;
+pub mod tools;
 
-/// Makes of each test function two tests: on the embedded API server, and on the real one where it is to be had.
+/// Makes of each test function two tests: on the embedded API server, and on the real one, which is ignored where nobody
+/// asks for it. What both of them need besides stands before the names, as the reason why both are ignored.
 #[macro_export]
 macro_rules! on_both {
-    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
+    (#[ignore = $reason:literal] $($name:ident),* $(,)?) => {
+        $crate::on_both!(@both [#[ignore = $reason]] [#[ignore = $reason]] $($name)*);
+    };
+    ($($name:ident),* $(,)?) => {
+        $crate::on_both!(@both [] [#[ignore = "needs the real API server: tests/README.md"]] $($name)*);
+    };
+    (@test [$($ignore:tt)*] $server:ident $name:ident) => {
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $($ignore)*
+        async fn $name() {
+            super::$name(&$crate::support::space::Space::$server().await).await;
+        }
+    };
+    (@both $embedded:tt $real:tt $($name:ident)*) => {
         mod embedded_api_server {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $(#[$attribute])* async fn $name() {
-                super::$name(&$crate::support::space::Space::embedded().await).await;
-            })*
+            $($crate::on_both!(@test $embedded embedded $name);)*
         }
         mod real_api_server {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)] $(#[$attribute])* async fn $name() {
-                let Some(space) = $crate::support::space::Space::real().await else { return };
-                super::$name(&space).await;
-            })*
+            $($crate::on_both!(@test $real real $name);)*
         }
     };
 }

@@ -12,7 +12,10 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::lambda::{collect, free_port, tool};
+use super::{
+    lambda::{collect, free_port},
+    tools::tool,
+};
 
 pub const REGION: &str = "eu-central-1";
 
@@ -25,11 +28,11 @@ pub struct Moto {
 }
 
 impl Moto {
-    /// Starts it; `None` where it is not installed.
-    pub async fn start() -> Option<Self> {
+    /// Starts it.
+    pub async fn start() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let port = free_port().to_string();
-        let mut process = Command::new(tool("venv/bin/moto_server")?)
+        let mut process = Command::new(tool("venv/bin/moto_server"))
             .args(["-H", "127.0.0.1", "-p", &port])
             .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
             .stdout(Stdio::null())
@@ -46,7 +49,7 @@ impl Moto {
             sleep(Duration::from_millis(50)).await;
         }
         let client = Client::builder().build().expect("a client");
-        Some(Self { url: format!("http://{address}"), process, log, client })
+        Self { url: format!("http://{address}"), process, log, client }
     }
 
     /// What makes an AWS SDK speak to it, with keys that may do everything.

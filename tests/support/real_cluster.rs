@@ -12,6 +12,8 @@ use fleet_webhook::gitrepo::GitRepo;
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
+use super::tools::tool;
+
 /// A running API server, and how to reach it.
 pub struct RealCluster {
     pub directory: PathBuf,
@@ -21,30 +23,22 @@ pub struct RealCluster {
     process: Mutex<(Child, Option<ChildStdin>)>,
 }
 
-static SHARED: LazyLock<Option<RealCluster>> = LazyLock::new(|| RealCluster::start("shared"));
+static SHARED: LazyLock<RealCluster> = LazyLock::new(|| RealCluster::start("shared"));
 
-/// The program that `tests/run` builds; `None` where neither it nor `FLEET_WEBHOOK_CLUSTER` is there.
-fn program() -> Option<PathBuf> {
-    if let Some(program) = env::var_os("FLEET_WEBHOOK_CLUSTER") {
-        return Some(program.into());
-    }
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/cluster");
-    if built.exists() {
-        return Some(built);
-    }
-    println!("skipped: no real API server; tests/run builds it, or set FLEET_WEBHOOK_CLUSTER");
-    None
+/// The program that `tests/tools/cluster` builds.
+fn program() -> PathBuf {
+    tool("cluster")
 }
 
 impl RealCluster {
     /// The one that the tests of this binary share, prepared with CRD and rights.
-    pub fn shared() -> Option<&'static Self> {
-        SHARED.as_ref()
+    pub fn shared() -> &'static Self {
+        &SHARED
     }
 
     /// Starts one in a directory of its own, with the CRD of our own type or the one that `FLEET_WEBHOOK_CRD` names.
-    pub fn start(name: &str) -> Option<Self> {
-        let program = program()?;
+    pub fn start(name: &str) -> Self {
+        let program = program();
         let directory =
             env::temp_dir().join(format!("fleet-webhook-{}-{name}", std::process::id()));
         let process = serve(&program, &directory);
@@ -64,12 +58,12 @@ impl RealCluster {
         cluster.kubectl(&["apply", "-f", "-"], &rights().to_string());
         let crd = "crd/gitrepos.fleet.cattle.io";
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", crd], "");
-        Some(cluster)
+        cluster
     }
 
     /// Runs kubectl as the admin and gives what it printed, whatever its exit code: `auth can-i` says no with 1.
     pub fn kubectl_answer(&self, arguments: &[&str]) -> String {
-        let output = Command::new(program().expect("it runs"))
+        let output = Command::new(program())
             .arg("kubectl")
             .args(arguments)
             .env("KUBECONFIG", self.directory.join("kubeconfig"))
@@ -81,7 +75,7 @@ impl RealCluster {
 
     /// Runs kubectl as the admin and gives what it printed.
     pub fn kubectl(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = Command::new(program().expect("it runs"))
+        let mut child = Command::new(program())
             .arg("kubectl")
             .args(arguments)
             .env("KUBECONFIG", self.directory.join("kubeconfig"))
@@ -114,7 +108,7 @@ impl RealCluster {
     /// Starts it again, on the same port and with the same data.
     pub fn restart(&self) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        *process = serve(&program().expect("it ran"), &self.directory);
+        *process = serve(&program(), &self.directory);
     }
 
     /// The lines of the audit log so far.
@@ -131,7 +125,7 @@ fn serve(program: &Path, directory: &Path) -> (Child, Option<ChildStdin>) {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("FLEET_WEBHOOK_CLUSTER is a program");
+        .expect("it is a program");
     let stdin = child.stdin.take();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// From how many GitRepos on, which the LISTs by name would read, a second scan for their namespaces takes less time:
-/// with 5,000 GitRepos it turns between 128 and 256, with 1,000 later (`tests/suite/second_scan.rs` measures it).
+/// with 5,000 GitRepos it turns between 128 and 256, with 1,000 later (`tests/measure/second_scan.rs` measures it).
 const LISTED_WORTH_A_SCAN: usize = 192;
 
 impl Lookup {

@@ -1,7 +1,7 @@
 //! Memory, requests and times with 10, 1,000 and 10,000 GitRepos. Not a test that passes or fails:
 //!
 //!     FLEET_WEBHOOK_PROGRAM=target/image/x86_64-unknown-linux-gnu/release/fleet-webhook \
-//!         cargo test --test in_cluster measure -- --ignored --nocapture
+//!         cargo test --test measure index -- --ignored --nocapture
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::time::sleep;
 
-use crate::support::{function::Function, space::Space};
+use crate::support::{function::Function, real_cluster::RealCluster, space::Space};
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -25,9 +25,10 @@ const TIMED: usize = 500;
 const PADDING: usize = 5600;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes minutes and measures"]
+#[ignore = "measures for minutes: its first lines say how to run it"]
 async fn memory_requests_and_times() {
-    let Some(cluster) = crate::cluster("measure").await else { return };
+    let cluster = tokio::task::spawn_blocking(|| RealCluster::start("measure")).await.unwrap();
+    let cluster: &'static RealCluster = Box::leak(Box::new(cluster));
     let space = Space::as_service_account(cluster, None).await;
     space.global_secret(json!({ "github": SECRET })).await;
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });

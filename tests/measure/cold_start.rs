@@ -2,7 +2,7 @@
 //! nothing but the function is measured.
 //!
 //!     cargo lambda build --release
-//!     cargo test --test aws -- --ignored --nocapture measure
+//!     cargo test --test measure cold_start -- --ignored --nocapture
 
 use std::{
     env,
@@ -22,9 +22,10 @@ use tokio::{
 
 use crate::support::{
     github::{headers, signed},
-    lambda::{FrontDoor, tool},
+    lambda::FrontDoor,
     moto::Moto,
     space::Space,
+    tools::tool,
 };
 
 const RUNS: usize = 30;
@@ -47,10 +48,10 @@ struct Run {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes a release build; its first lines say how to run it"]
+#[ignore = "measures a release build: its first lines say how to run it"]
 async fn measure() {
-    let (Some(space), Some(moto)) = (Space::real().await, Moto::start().await) else { return };
-    let Some(python) = tool("venv/bin/python") else { return };
+    let (space, moto) = (Space::real().await, Moto::start().await);
+    let python = tool("venv/bin/python");
     let binary = env::var("FLEET_WEBHOOK_BINARY").unwrap_or_else(|_| {
         format!("{}/target/lambda/fleet-webhook/bootstrap", env!("CARGO_MANIFEST_DIR"))
     });

@@ -1,5 +1,5 @@
 //! Every event in `events/`, sent to the function: the answer is that of the README there, and only what was
-//! verified moved anything. Every provider's proof spoilt in each way, too, and what others published.
+//! verified moved anything. Every provider's proof spoilt in each way, too. `published` does it with what others published.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,6 @@ use crate::{
     support::{
         events::{self, BRANCH, COMMIT, Event, REPOSITORIES, Request, SECRET, TAG},
         function::{Answer, Function},
-        shared,
         space::Space,
     },
 };
@@ -21,12 +20,10 @@ on_both!(
     every_event_gets_the_answer_of_its_readme,
     each_scheme_of_a_provider_verifies_alone_and_spoilt_it_moves_nothing,
     a_form_of_any_provider_and_json_that_calls_itself_one_are_taken,
-    every_real_delivery_is_answered_and_moves_nothing,
-    every_real_push_moves_who_follows_it_to_its_commit,
 );
 
 /// A function, and for each provider two GitRepos of its repository: one follows the branch, one the tag.
-async fn prepared(space: &Space) -> Function {
+pub(super) async fn prepared(space: &Space) -> Function {
     followers(space).await;
     global_secret(space, SECRET.into_iter().map(|(key, _)| key)).await;
     start(space).await
@@ -48,7 +45,7 @@ async fn global_secret(space: &Space, keys: impl IntoIterator<Item = &'static st
     space.global_secret(keys.collect::<Map<String, Value>>().into()).await;
 }
 
-async fn start(space: &Space) -> Function {
+pub(super) async fn start(space: &Space) -> Function {
     Function::start(space, &[("GITREPO_NAMESPACES", &space.apps)]).await
 }
 
@@ -159,98 +156,5 @@ async fn a_form_of_any_provider_and_json_that_calls_itself_one_are_taken(space: 
             let commit = space.commit(&format!("{}-{what}", provider.name)).await;
             assert_eq!(commit.as_deref(), Some(COMMIT), "{} {what}", provider.name);
         }
-    }
-}
-
-async fn every_real_delivery_is_answered_and_moves_nothing(space: &Space) {
-    let Some(folder) = shared::folder() else { return };
-    let function = prepared(space).await;
-    for shared::Published { file, headers, body, .. } in shared::deliveries(&folder) {
-        let headers: Vec<_> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let answer = function.deliver(&headers, body).await;
-        let said = (answer.status, answer.outcome());
-        let is_harmless = matches!(said, (200, "ignored" | "pong") | (401, "unauthorized"));
-        assert!(is_harmless, "{file} {said:?} {}", answer.body);
-    }
-    assert_eq!(space.writes(), []);
-}
-
-async fn every_real_push_moves_who_follows_it_to_its_commit(space: &Space) {
-    let Some(folder) = shared::folder() else { return };
-    let pushes: Vec<_> = shared::deliveries(&folder).into_iter().filter_map(RealPush::of).collect();
-    assert!(!pushes.is_empty());
-    for push in &pushes {
-        // Each with the secret that was published with it, as its own.
-        space.secret(&space.apps, &push.name, push.keys.clone().into()).await;
-        space.gitrepo(&push.name, push.follower.clone()).await;
-    }
-    let function = start(space).await;
-    for RealPush { name, headers, body, commit, .. } in pushes {
-        let headers: Vec<_> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let answer = function.deliver(&headers, body).await;
-        let said = (answer.status, answer.outcome());
-        assert_eq!(said, (200, "accepted"), "{name} {}", answer.body);
-        assert_eq!(space.commit(&name).await.as_deref(), Some(commit), "{name}");
-    }
-}
-
-/// A real delivery that moves a ref, with a GitRepo that follows it.
-struct RealPush {
-    name: String,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-    keys: Map<String, Value>,
-    follower: Value,
-    commit: &'static str,
-}
-
-impl RealPush {
-    /// `None` where no commit is listed for it.
-    fn of(published: shared::Published) -> Option<Self> {
-        let shared::Published { file, mut headers, body, secret } = published;
-        let (_, listed) = shared::DELIVERIES.iter().find(|(listed, _)| *listed == file)?;
-        let (_, moved) = listed.split_once(": ")?;
-        let (full_ref, commit) = moved.split(", ").find_map(|moved| moved.split_once(" at "))?;
-        let secret = secret.expect("who published a push published its secret");
-        let provider = file.split('/').next()?;
-        if provider == "gitee" {
-            // Its signatures were good for an hour in 2021; the secret itself, which it may send as well, is for ever.
-            headers.retain(|(name, _)| !name.eq_ignore_ascii_case("x-gitee-token"));
-            headers.push(("x-gitee-token".to_owned(), secret.clone()));
-        }
-        let repo = repository(&serde_json::from_slice(&body).expect("is JSON"));
-        let mut follower = match full_ref.strip_prefix("refs/heads/") {
-            Some(branch) => json!({ "repo": repo, "branch": branch }),
-            None => json!({ "repo": repo, "revision": full_ref }),
-        };
-        let name = file.replace('/', "-");
-        follower["webhookSecret"] = name.clone().into();
-        let keys = shared::keys(provider, &secret).into_iter();
-        let keys = keys.map(|(key, value)| (key, value.into())).collect();
-        Some(Self { name, headers, body, keys, follower, commit })
-    }
-}
-
-/// A URL of the repository that a payload is about.
-fn repository(payload: &Value) -> String {
-    let text = |pointer| payload.pointer(pointer).and_then(Value::as_str);
-    let url = [
-        "/project/git_http_url",
-        "/repository/clone_url",
-        "/repository/links/clone/0/href",
-        "/resource/repository/remoteUrl",
-    ];
-    if let Some(url) = url.into_iter().find_map(text) {
-        return url.to_owned();
-    }
-    match (text("/repository/full_name"), text("/repository/project/key"), text("/repository/slug"))
-    {
-        (Some(full_name), ..) => format!("git@bitbucket.org:{full_name}.git"),
-        (_, Some(key), Some(slug)) => {
-            format!("https://bitbucket.acme.example/scm/{key}/{slug}.git")
-        }
-        _ => panic!("of which repository is {payload}?"),
     }
 }

@@ -16,7 +16,7 @@ use fleet_webhook::{
 use jiff::Timestamp;
 use support::{Event, REPOSITORIES, SECRET, SIGNED_AT, folder};
 
-/// `UPDATE_EVENTS=1 cargo test --test events` signs them again.
+/// `UPDATE_EVENTS=1 cargo test --test fixtures` signs them again.
 #[test]
 fn every_event_is_signed_with_the_test_secret() {
     for event in Event::all() {
@@ -26,7 +26,7 @@ fn every_event_is_signed_with_the_test_secret() {
         }
         assert!(
             env::var_os("UPDATE_EVENTS").is_some(),
-            "events/{}.json was edited: UPDATE_EVENTS=1 cargo test --test events signs it again",
+            "events/{}.json was edited: UPDATE_EVENTS=1 cargo test --test fixtures signs it again",
             event.name
         );
         // Renamed into place, since the other tests may be reading it.
