@@ -7,26 +7,7 @@ use std::{
 
 use crate::repo_url::{RepoUrl, lower_case};
 
-/// Something an unverified sender says: good for looking up, and for nothing else.
-///
-/// There is no way from a `Claim` to a patch: what is patched takes the commit from a claim only together with
-/// an [`Authorization`](crate::verdict::Authorization).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claim<T>(T);
-
-impl<T> Claim<T> {
-    /// Marks `said` as unverified.
-    pub const fn new(said: T) -> Self {
-        Self(said)
-    }
-
-    /// Shows what is claimed, for looking up.
-    pub const fn unverified(&self) -> &T {
-        &self.0
-    }
-}
-
-/// What a delivery is about.
+/// What a delivery is about, as its sender claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// Refs of a repository moved.
@@ -47,12 +28,26 @@ pub struct Push {
 }
 
 /// The refs that a push moved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refs {
-    /// Every branch and tag of the delivery; other refs are left out.
-    Known(Vec<RefUpdate>),
-    /// The provider says that refs changed but not which (Bitbucket's `refLimitExceeded`).
-    Unknown,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refs {
+    /// Every branch and tag that the delivery names, in its order; other refs are left out.
+    pub named: Vec<RefUpdate>,
+    /// Whether more moved than it names (Bitbucket's `refLimitExceeded`), so that nothing is known of the others.
+    pub and_more: bool,
+}
+
+impl Refs {
+    /// What is known of a ref: its last update, if it is named.
+    pub fn last_of(&self, git_ref: &GitRef) -> Option<&RefUpdate> {
+        self.named.iter().rev().find(|update| update.git_ref == *git_ref)
+    }
+}
+
+/// All refs that moved.
+impl From<Vec<RefUpdate>> for Refs {
+    fn from(named: Vec<RefUpdate>) -> Self {
+        Self { named, and_more: false }
+    }
 }
 
 /// One ref that moved.
@@ -60,15 +55,55 @@ pub enum Refs {
 pub struct RefUpdate {
     /// The ref.
     pub git_ref: GitRef,
-    /// Where it points now, an annotated tag followed to its commit where the payload has it.
-    /// `None` for a deletion and for what is no commit id.
-    pub commit: Option<CommitId>,
+    /// Where it points now.
+    pub after: After,
+    /// Where it pointed before; `None` where that is not said, and for a new ref. Of an annotated tag it may be the
+    /// tag object.
+    pub before: Option<CommitId>,
 }
 
 impl RefUpdate {
-    /// Reads a full ref (`refs/heads/…`, `refs/tags/…`) and the id it moved to; `None` for any other ref.
-    pub fn new(full_ref: &str, after: Option<&str>) -> Option<Self> {
-        Some(Self { git_ref: GitRef::parse(full_ref)?, commit: after.and_then(CommitId::parse) })
+    /// An update of `git_ref`. A `before` that is no commit id, or the same as `after`, as in the test of a hook, says
+    /// nothing of what came first.
+    pub fn new(git_ref: GitRef, before: Option<&str>, after: After) -> Self {
+        let before = before.and_then(CommitId::parse);
+        let before = before.filter(|before| after.commit() != Some(before));
+        Self { git_ref, after, before }
+    }
+
+    /// An update of a full ref (`refs/heads/…`, `refs/tags/…`); `None` for any other ref.
+    pub fn of(full_ref: &str, before: Option<&str>, after: After) -> Option<Self> {
+        Some(Self::new(GitRef::parse(full_ref)?, before, after))
+    }
+}
+
+/// Where a ref points after an update.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum After {
+    /// At this commit, an annotated tag followed to its commit where the payload has it.
+    Commit(CommitId),
+    /// Nowhere: it is gone.
+    Deleted,
+    /// At something that is no whole commit id.
+    Unusable,
+}
+
+impl After {
+    /// Reads an id: Git's zero id stands for a deletion.
+    pub fn id(id: &str) -> Self {
+        match CommitId::parse(id) {
+            Some(commit) => Self::Commit(commit),
+            None if !id.is_empty() && id.bytes().all(|byte| byte == b'0') => Self::Deleted,
+            None => Self::Unusable,
+        }
+    }
+
+    /// The commit, if it is at one.
+    pub const fn commit(&self) -> Option<&CommitId> {
+        match self {
+            Self::Commit(commit) => Some(commit),
+            Self::Deleted | Self::Unusable => None,
+        }
     }
 }
 
@@ -246,6 +281,33 @@ mod tests {
         assert_eq!(GitRef::parse("refs/tags/v1"), Some(GitRef::Tag("v1".to_owned())));
         for other in ["refs/pull/1/head", "refs/heads/", "refs/tags/", "main", ""] {
             assert_eq!(GitRef::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_id_of_zeros_is_a_deletion_and_what_is_no_id_is_unusable() {
+        let commit = "ab".repeat(20);
+        assert_eq!(After::id(&commit).commit().map(CommitId::as_str), Some(&*commit));
+        for (id, after) in [
+            ("0".repeat(40), After::Deleted),
+            ("0".repeat(64), After::Deleted),
+            (String::new(), After::Unusable),
+            ("0123456".to_owned(), After::Unusable),
+        ] {
+            assert_eq!(After::id(&id), after, "{id}");
+        }
+    }
+
+    #[test]
+    fn what_an_update_says_of_before_is_a_commit_that_it_left() {
+        let (old, new) = ("1".repeat(40), "2".repeat(40));
+        let before = |before: Option<&str>| {
+            let update = RefUpdate::of("refs/heads/main", before, After::id(&new));
+            update.expect("is a branch").before.map(|commit| commit.to_string())
+        };
+        assert_eq!(before(Some(&old)), Some(old));
+        for nothing in [None, Some(""), Some("0000000"), Some(&*"0".repeat(40)), Some(&*new)] {
+            assert_eq!(before(nothing), None, "{nothing:?}");
         }
     }
 

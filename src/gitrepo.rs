@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    event::{CommitId, GitRef, Push, RefUpdate, Refs},
+    event::{After, CommitId, GitRef, Push, RefUpdate},
     repo_url::RepoUrl,
 };
 
@@ -106,11 +106,11 @@ impl GitRepoSpec {
 
     /// Judges a push to its repository (contract §4, points 2 and 3). Several updates of one ref: the last one counts.
     pub fn follows(&self, push: &Push) -> Follows {
-        let Refs::Known(updates) = &push.refs else { return Follows::RefsUnknown };
         let (wanted, otherwise) = self.wanted_ref();
-        let update = updates.iter().rev().find(|update| Some(&update.git_ref) == wanted.as_ref());
-        match update {
-            Some(RefUpdate { commit: Some(commit), .. }) => Follows::Commit(commit.clone()),
+        let Some(wanted) = wanted else { return otherwise };
+        match push.refs.last_of(&wanted) {
+            Some(RefUpdate { after: After::Commit(commit), .. }) => Follows::Commit(commit.clone()),
+            None if push.refs.and_more => Follows::RefsUnknown,
             _ => otherwise,
         }
     }
@@ -145,9 +145,9 @@ mod tests {
         let url = RepoUrl::parse("https://github.com/acme/shop").expect("a repository");
         let updates = updates
             .iter()
-            .filter_map(|(full_ref, after)| RefUpdate::new(full_ref, Some(after)))
-            .collect();
-        Push { repository: crate::event::Repository::Urls(vec![url]), refs: Refs::Known(updates) }
+            .filter_map(|(full_ref, after)| RefUpdate::of(full_ref, None, After::id(after)))
+            .collect::<Vec<_>>();
+        Push { repository: crate::event::Repository::Urls(vec![url]), refs: updates.into() }
     }
 
     fn following(branch: &str) -> GitRepoSpec {
@@ -224,7 +224,11 @@ mod tests {
 
     #[test]
     fn unknown_refs_are_said_to_be_unknown() {
-        let push = Push { refs: Refs::Unknown, ..push(&[]) };
+        let mut push = push(&[("refs/heads/dev", NEW)]);
+        push.refs.and_more = true;
         assert_eq!(following("main").follows(&push), Follows::RefsUnknown);
+        assert_eq!(pinned("v1").follows(&push), Follows::RefsUnknown);
+        assert_eq!(following("dev").follows(&push), commit(NEW));
+        assert_eq!(pinned(NEW).follows(&push), Follows::OtherRevision);
     }
 }

@@ -269,9 +269,10 @@ impl Subject {
     pub(crate) fn new(repository: &Repository, refs: Option<&Refs>) -> Self {
         let refs = match refs {
             None => String::new(),
-            Some(Refs::Unknown) => "unknown".to_owned(),
-            Some(Refs::Known(updates)) => {
-                let names: Vec<_> = updates
+            Some(Refs { named, and_more: true }) if named.is_empty() => "unknown".to_owned(),
+            Some(refs) => {
+                let names: Vec<_> = refs
+                    .named
                     .iter()
                     .take(REFS_IN_LOG)
                     .map(|update| update.git_ref.to_string())

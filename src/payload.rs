@@ -12,7 +12,7 @@ use serde_json::error::Category;
 
 pub(crate) use self::bounded::{CloneLinks, RefUpdates, Text};
 use crate::{
-    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
+    event::{After, CommitId, Event, GitRef, Push, RefUpdate, Repository},
     provider::Malformed,
 };
 
@@ -81,6 +81,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
 pub(crate) struct RefPush {
     #[serde(rename = "ref")]
     pub(crate) git_ref: Option<Text>,
+    before: Option<Text>,
     pub(crate) after: Option<Text>,
     deleted: Option<bool>,
     head_commit: Option<Object<HeadCommit>>,
@@ -133,22 +134,24 @@ impl RefPush {
     pub(crate) fn event_of(&self, git_ref: Option<GitRef>) -> Result<Event, Malformed> {
         let repository = self.repository.as_ref().and_then(|repository| repository.named());
         let repository = repository.ok_or_else(|| missing("repository.clone_url"))?;
-        let deleted = self.deleted == Some(true);
-        if self.after.is_none() && !deleted {
-            return Err(missing("after"));
-        }
-        let update = git_ref.map(|git_ref| RefUpdate {
-            commit: if deleted { None } else { self.commit(&git_ref) },
-            git_ref,
+        let after = match (&self.after, self.deleted) {
+            (_, Some(true)) => After::Deleted,
+            (Some(after), _) => After::id(after),
+            (None, _) => return Err(missing("after")),
+        };
+        let update = git_ref.map(|git_ref| {
+            let after = self.peeled(after, &git_ref);
+            RefUpdate::new(git_ref, self.before.as_deref(), after)
         });
-        Ok(Event::Push(Push { repository, refs: Refs::Known(update.into_iter().collect()) }))
+        Ok(Event::Push(Push { repository, refs: Vec::from_iter(update).into() }))
     }
 
     /// `after` of an annotated tag is the tag object, `head_commit` the commit that it points to.
-    fn commit(&self, git_ref: &GitRef) -> Option<CommitId> {
-        let after = CommitId::parse(self.after.as_deref()?)?;
-        let GitRef::Tag(_) = git_ref else { return Some(after) };
+    fn peeled(&self, after: After, git_ref: &GitRef) -> After {
         let head = self.head_commit.as_ref().and_then(|head| CommitId::parse(head.id.as_deref()?));
-        Some(head.unwrap_or(after))
+        match (after, git_ref, head) {
+            (After::Commit(_), GitRef::Tag(_), Some(head)) => After::Commit(head),
+            (after, ..) => after,
+        }
     }
 }

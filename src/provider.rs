@@ -24,7 +24,7 @@ use serde::Deserialize;
 
 use crate::{
     delivery::Delivery,
-    event::{Claim, Event, Push, Repository},
+    event::{Event, Push, Repository},
     payload,
     repo_url::{RepoUrl, Service},
     signature::Scheme,
@@ -104,17 +104,17 @@ pub fn detect(headers: &HeaderMap) -> Option<&'static Provider> {
     PROVIDERS.iter().copied().find(|provider| is_sender(provider))
 }
 
-/// Reads what a delivery claims, without what its provider may not speak about.
+/// Reads what a delivery claims, without what its provider may not speak about. Nothing of it is verified.
 ///
 /// # Errors
 /// [`Malformed`] where the body is not what the provider sends.
-pub fn read(provider: &Provider, delivery: &Delivery) -> Result<Claim<Event>, Malformed> {
+pub fn read(provider: &Provider, delivery: &Delivery) -> Result<Event, Malformed> {
     let Some(json) = delivery.json() else {
         return Err(Malformed("the form has no field `payload`".to_owned()));
     };
     let kind = provider.event_header.and_then(|header| delivery.header(header));
     let event = (provider.parse)(kind, json)?;
-    Ok(Claim::new(without_borrowed_identity(provider.hosts, event)))
+    Ok(without_borrowed_identity(provider.hosts, event))
 }
 
 impl Provider {

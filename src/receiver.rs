@@ -14,7 +14,7 @@ use crate::{
     },
     config::UnsignedDeliveries,
     delivery::Delivery,
-    event::{Claim, Event, Push, Repository},
+    event::{Event, Push, Repository},
     gitrepo::{Follows, GitRepo},
     outcome::{Kind, Outcome, Subject},
     provider,
@@ -61,9 +61,9 @@ impl Receiver {
             return Outcome::new(Kind::UnknownProvider);
         };
         let outcome = match provider::read(provider, delivery) {
-            Ok(claim) => {
+            Ok(event) => {
                 let sender = Sender::Signed { provider, delivery, now: progress.judged_at };
-                self.receive_claim(&claim, sender, progress).await
+                self.receive_event(&event, sender, progress).await
             }
             Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),
         };
@@ -72,13 +72,13 @@ impl Receiver {
     }
 
     /// Takes what a sender claims.
-    pub async fn receive_claim(
+    pub async fn receive_event(
         &self,
-        claim: &Claim<Event>,
+        event: &Event,
         sender: Sender<'_>,
         progress: &Progress,
     ) -> Outcome {
-        match claim.unverified() {
+        match event {
             Event::Ignored(why) => Outcome::new(Kind::Ignored).because(*why),
             Event::Ping(None) => Outcome::new(Kind::Pong),
             Event::Ping(Some(repository)) => {

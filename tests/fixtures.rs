@@ -7,7 +7,7 @@ mod support;
 use std::{env, fs};
 
 use fleet_webhook::{
-    event::{Event as Said, RefUpdate, Refs, Repository},
+    event::{After, Event as Said, RefUpdate, Repository},
     provider::{self, PROVIDERS, codecommit},
     repo_url::RepoUrl,
     secret::Secret,
@@ -157,8 +157,8 @@ fn said(event: &Event) -> Said {
     let delivery = event.request().delivery();
     let provider = provider::detect(delivery.headers()).expect("is of a known provider");
     assert_eq!(provider.name, event.provider(), "{}", event.name);
-    let claim = provider::read(provider, &delivery);
-    claim.unwrap_or_else(|malformed| panic!("{}: {malformed}", event.name)).unverified().clone()
+    let said = provider::read(provider, &delivery);
+    said.unwrap_or_else(|malformed| panic!("{}: {malformed}", event.name))
 }
 
 /// The refs as the README has them.
@@ -166,13 +166,15 @@ fn in_words(said: &Said) -> String {
     let Said::Push(push) = said else { return String::new() };
     let named = !matches!(&push.repository, Repository::Urls(urls) if urls.is_empty());
     assert!(named, "it borrows a host");
-    let Refs::Known(updates) = &push.refs else { return "unknown".to_owned() };
-    let one = |update: &RefUpdate| match &update.commit {
-        Some(commit) => {
+    let one = |update: &RefUpdate| match &update.after {
+        After::Commit(commit) => {
             assert_eq!(commit.as_str(), support::COMMIT);
             update.git_ref.to_string()
         }
-        None => format!("{} gone", update.git_ref),
+        After::Deleted => format!("{} gone", update.git_ref),
+        After::Unusable => format!("{} at no commit", update.git_ref),
     };
-    updates.iter().map(one).collect::<Vec<_>>().join(", ")
+    let mut refs: Vec<_> = push.refs.named.iter().map(one).collect();
+    refs.extend(push.refs.and_more.then(|| "unknown".to_owned()));
+    refs.join(", ")
 }

@@ -12,13 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use fleet_webhook::{
-    delivery::Delivery,
-    event::{Event, Refs},
-    provider,
-    secret::Secret,
-    signature,
-};
+use fleet_webhook::{delivery::Delivery, event::Event, provider, secret::Secret, signature};
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
@@ -145,10 +139,8 @@ fn read(delivery: &Delivery) -> (String, Option<String>) {
     let keys = [("generic".to_owned(), SECRET.as_bytes().to_vec())].into_iter().collect();
     let secret = Secret { current: keys, previous: None };
     signature::verify(provider, delivery, &secret, Timestamp::now()).expect("is verified");
-    let claim = provider::read(provider, delivery).expect("is a push");
-    let Event::Push(push) = claim.unverified() else { panic!("is a push") };
+    let Ok(Event::Push(push)) = provider::read(provider, delivery) else { panic!("is a push") };
     assert_eq!(push.repository.to_string(), "git.example.com/acme/shop");
-    let Refs::Known(updates) = &push.refs else { panic!("tells of refs") };
-    let [update] = updates.as_slice() else { panic!("tells of one ref") };
-    (update.git_ref.to_string(), update.commit.as_ref().map(ToString::to_string))
+    let [update] = push.refs.named.as_slice() else { panic!("tells of one ref") };
+    (update.git_ref.to_string(), update.after.commit().map(ToString::to_string))
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{Event, Push, RefUpdate, Refs, Repository},
+    event::{After, Event, Push, RefUpdate, Repository},
     payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
     signature::Scheme,
@@ -62,6 +62,9 @@ impl NamedRepository {
 struct Update {
     /// The whole ref.
     name: Option<Text>,
+    /// Zeros where it is new.
+    #[serde(rename = "oldObjectId")]
+    old_object_id: Option<Text>,
     /// Zeros where it was deleted.
     #[serde(rename = "newObjectId")]
     new_object_id: Option<Text>,
@@ -93,14 +96,14 @@ fn push(resource: Option<&Resource>) -> Result<Event, Malformed> {
     let updates: Result<Vec<_>, Malformed> = updates.iter().map(update).collect();
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("resource.repository.remoteUrl"))?,
-        refs: Refs::Known(updates?.into_iter().flatten().collect()),
+        refs: updates?.into_iter().flatten().collect::<Vec<_>>().into(),
     }))
 }
 
 fn update(update: &Update) -> Result<Option<RefUpdate>, Malformed> {
     let name = update.name.as_deref().ok_or_else(|| missing("refUpdates[].name"))?;
     let id = update.new_object_id.as_deref().ok_or_else(|| missing("refUpdates[].newObjectId"))?;
-    Ok(RefUpdate::new(name, Some(id)))
+    Ok(RefUpdate::of(name, update.old_object_id.as_deref(), After::id(id)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
+    event::{After, Event, GitRef, Push, RefUpdate, Repository},
     payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
     signature::{Scheme, Signed},
@@ -60,6 +60,12 @@ struct Ref {
     target: Option<Object<Target>>,
 }
 
+impl Ref {
+    fn hash(&self) -> Option<&str> {
+        self.target.as_ref()?.hash.as_deref()
+    }
+}
+
 /// Of an annotated tag this is the commit that it points to.
 #[derive(Deserialize)]
 struct Target {
@@ -78,7 +84,7 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     let updates = changes.ok_or_else(|| missing("push.changes"))?.iter();
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("repository.full_name"))?,
-        refs: Refs::Known(updates.filter_map(update).collect()),
+        refs: updates.filter_map(update).collect::<Vec<_>>().into(),
     }))
 }
 
@@ -91,11 +97,11 @@ fn update(change: &Change) -> Option<RefUpdate> {
         "tag" | "annotated_tag" => GitRef::tag(name),
         _ => None,
     }?;
-    let target = change.new.as_ref().and_then(|new| new.target.as_ref());
-    Some(RefUpdate {
-        git_ref,
-        commit: target.and_then(|target| CommitId::parse(target.hash.as_deref()?)),
-    })
+    let after = match &change.new {
+        Some(new) => new.hash().map_or(After::Unusable, After::id),
+        None => After::Deleted,
+    };
+    Some(RefUpdate::new(git_ref, change.old.as_ref().and_then(|old| old.hash()), after))
 }
 
 #[cfg(test)]
@@ -128,7 +134,7 @@ mod tests {
         assert_eq!(
             event,
             "push of bitbucket.org/acme/shop: refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, \
-             refs/heads/x gone, refs/tags/v0 gone"
+             refs/heads/x gone from 1f0c3a1, refs/tags/v0 gone from 1f0c3a1"
         );
     }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
+    event::{After, CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
     payload::{self, CloneLinks, Object, RefUpdates, Text, missing},
     repo_url::RepoUrl,
     signature::{Scheme, Signed},
@@ -64,6 +64,8 @@ struct Link {
 #[derive(Deserialize)]
 struct Change {
     r#ref: Option<Object<Ref>>,
+    #[serde(rename = "fromHash")]
+    from_hash: Option<Text>,
     #[serde(rename = "toHash")]
     to_hash: Option<Text>,
     r#type: Option<Text>,
@@ -105,17 +107,18 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
 fn refs(payload: &Payload) -> Result<Refs, Malformed> {
     let (changes, are_more) =
         (payload.changes.as_deref(), payload.ref_limit_exceeded == Some(true));
-    if are_more && changes.is_none_or(<[_]>::is_empty) {
-        return Ok(Refs::Unknown);
-    }
-    let changes = changes.ok_or_else(|| missing("changes"))?;
+    let changes = match changes {
+        Some(changes) => changes,
+        None if are_more => &[],
+        None => return Err(missing("changes")),
+    };
     // Where more than one ref moved, it is not said whose commit this is.
     let to_commit = payload.to_commit.as_ref().filter(|_| changes.len() == 1 && !are_more);
     let tagged = to_commit.and_then(|commit| commit.id.as_deref());
     let tagged = tagged.filter(|id| CommitId::parse(id).is_some());
     let updates = changes.iter().map(|change| update(change, tagged));
     let updates: Result<Vec<_>, Malformed> = updates.collect();
-    Ok(Refs::Known(updates?.into_iter().flatten().collect()))
+    Ok(Refs { named: updates?.into_iter().flatten().collect(), and_more: are_more })
 }
 
 /// `toHash` of an annotated tag is the tag object, `tagged` the commit that it points to.
@@ -123,14 +126,13 @@ fn update(change: &Change, tagged: Option<&str>) -> Result<Option<RefUpdate>, Ma
     let full_ref = change.r#ref.as_ref().and_then(|moved| moved.id.as_deref());
     let full_ref = full_ref.ok_or_else(|| missing("changes[].ref.id"))?;
     let to_hash = change.to_hash.as_deref().ok_or_else(|| missing("changes[].toHash"))?;
-    if change.r#type.as_deref() == Some("DELETE") {
-        return Ok(RefUpdate::new(full_ref, None));
-    }
-    let commit = match GitRef::parse(full_ref) {
-        Some(GitRef::Tag(_)) => tagged.unwrap_or(to_hash),
-        _ => to_hash,
+    let Some(git_ref) = GitRef::parse(full_ref) else { return Ok(None) };
+    let after = match (change.r#type.as_deref(), &git_ref) {
+        (Some("DELETE"), _) => After::Deleted,
+        (_, GitRef::Tag(_)) => After::id(tagged.unwrap_or(to_hash)),
+        (_, GitRef::Branch(_)) => After::id(to_hash),
     };
-    Ok(RefUpdate::new(full_ref, Some(commit)))
+    Ok(Some(RefUpdate::new(git_ref, change.from_hash.as_deref(), after)))
 }
 
 fn by_links(named: &NamedRepository) -> Option<Repository> {
@@ -251,9 +253,9 @@ mod tests {
             });
             said(&PROVIDER, "mirror:repo_synchronized", &payload)
         };
-        for too_many in [false, true] {
+        for (too_many, others) in [(false, ""), (true, ", unknown refs")] {
             let event = synchronized(too_many, &[change("UPDATE", "refs/heads/main", COMMIT)]);
-            assert_eq!(event, format!("push of {PLACES}: refs/heads/main at 1f0c3a1"));
+            assert_eq!(event, format!("push of {PLACES}: refs/heads/main at 1f0c3a1{others}"));
         }
         assert_eq!(synchronized(true, &[]), format!("push of {PLACES}: unknown refs"));
     }

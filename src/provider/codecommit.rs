@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::Malformed;
 use crate::{
-    event::{Event, Push, RefUpdate, Refs, Repository},
+    event::{After, Event, Push, RefUpdate, Repository},
     payload::{self, Object, Text, missing},
 };
 
@@ -47,6 +47,9 @@ struct Detail {
     /// Missing where the ref was deleted.
     #[serde(rename = "commitId")]
     commit_id: Option<Text>,
+    /// Missing where the ref is new.
+    #[serde(rename = "oldCommitId")]
+    old_commit_id: Option<Text>,
 }
 
 /// Reads an EventBridge event; one of another source, such as a schedule, is ignored.
@@ -73,19 +76,19 @@ fn event(payload: &Payload) -> Result<Event, Malformed> {
         return Ok(Event::Ignored("not a push"));
     }
     let detail = payload.detail.as_ref().ok_or_else(|| missing("detail"))?;
-    let commit = match detail.event.as_deref() {
+    let after = match detail.event.as_deref() {
         Some("referenceCreated" | "referenceUpdated") => {
-            Some(detail.commit_id.as_deref().ok_or_else(|| missing("detail.commitId"))?)
+            After::id(detail.commit_id.as_deref().ok_or_else(|| missing("detail.commitId"))?)
         }
-        Some("referenceDeleted") => None,
+        Some("referenceDeleted") => After::Deleted,
         _ => return Ok(Event::Ignored("not a push")),
     };
     let full_ref = detail.reference_full_name.as_deref();
-    let update =
-        RefUpdate::new(full_ref.ok_or_else(|| missing("detail.referenceFullName"))?, commit);
+    let full_ref = full_ref.ok_or_else(|| missing("detail.referenceFullName"))?;
+    let update = RefUpdate::of(full_ref, detail.old_commit_id.as_deref(), after);
     Ok(Event::Push(Push {
         repository: repository(payload).ok_or_else(|| missing("detail.repositoryName"))?,
-        refs: Refs::Known(update.into_iter().collect()),
+        refs: Vec::from_iter(update).into(),
     }))
 }
 
@@ -102,7 +105,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        provider::testing::{COMMIT, in_words},
+        provider::testing::{COMMIT, OTHER, in_words},
         repo_url::RepoUrl,
     };
 
@@ -139,6 +142,15 @@ mod tests {
             let place = "git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop";
             assert_eq!(event, format!("push of {place}: refs/heads/main {moved}"));
         }
+    }
+
+    #[test]
+    fn an_update_says_what_the_ref_was_before() {
+        let event = change("referenceUpdated", "eu-central-1", Some(COMMIT)).to_string();
+        let event =
+            event.replace("\"detail\":{", &format!("\"detail\":{{\"oldCommitId\":\"{OTHER}\","));
+        let said = in_words(&parse(event.as_bytes()).map(|change| change.event));
+        assert!(said.ends_with("refs/heads/main at 1f0c3a1 from 2e7b9d0"));
     }
 
     #[test]

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! `repository` is a URL of any form, `ref` is whole, `after` is the commit (also that of an annotated tag) and all
-//! zeros where the ref was deleted; `before` is not read.
+//! zeros where the ref was deleted; `before`, if it is there, is where the ref was.
 
 use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{Event, Push, RefUpdate, Refs, Repository},
+    event::{After, Event, Push, RefUpdate, Repository},
     payload::{self, Text, missing},
     signature::Scheme,
 };
@@ -33,6 +33,7 @@ struct Payload {
     repository: Option<Text>,
     #[serde(rename = "ref")]
     git_ref: Option<Text>,
+    before: Option<Text>,
     after: Option<Text>,
 }
 
@@ -41,9 +42,10 @@ fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     let repository = payload.repository.as_deref().and_then(|url| Repository::from_urls([url]));
     let git_ref = payload.git_ref.as_deref().ok_or_else(|| missing("ref"))?;
     let after = payload.after.as_deref().ok_or_else(|| missing("after"))?;
+    let update = RefUpdate::of(git_ref, payload.before.as_deref(), After::id(after));
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("repository"))?,
-        refs: Refs::Known(RefUpdate::new(git_ref, Some(after)).into_iter().collect()),
+        refs: Vec::from_iter(update).into(),
     }))
 }
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{Event, GitRef, Push, RefUpdate, Refs, Repository},
+    event::{After, Event, GitRef, Push, RefUpdate, Repository},
     payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
     signature::Scheme,
@@ -37,6 +37,7 @@ struct Kind {
 struct Payload {
     #[serde(rename = "ref")]
     git_ref: Option<Text>,
+    before: Option<Text>,
     after: Option<Text>,
     /// The outer one is `None` where it is not there at all, the inner one where it is null.
     #[serde(default, deserialize_with = "present")]
@@ -51,6 +52,7 @@ struct Payload {
 struct Change {
     #[serde(rename = "ref")]
     git_ref: Option<Text>,
+    before: Option<Text>,
     after: Option<Text>,
 }
 
@@ -99,11 +101,14 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
     let full_ref = payload.git_ref.as_deref().ok_or_else(|| missing("ref"))?;
     let after = payload.after.as_deref().ok_or_else(|| missing("after"))?;
     // `after` of an annotated tag is the tag object. `checkout_sha` is the commit, and null once the tag is gone.
-    let commit = match (GitRef::parse(full_ref), &payload.checkout_sha) {
-        (Some(GitRef::Tag(_)), Some(checkout_sha)) => checkout_sha.as_deref(),
-        _ => Some(after),
+    let after = match (GitRef::parse(full_ref), &payload.checkout_sha) {
+        (Some(GitRef::Tag(_)), Some(checkout_sha)) => {
+            checkout_sha.as_deref().map_or(After::Deleted, After::id)
+        }
+        _ => After::id(after),
     };
-    event(payload, RefUpdate::new(full_ref, commit).into_iter().collect())
+    let update = RefUpdate::of(full_ref, payload.before.as_deref(), after);
+    event(payload, update.into_iter().collect())
 }
 
 fn repository_update(payload: &Payload) -> Result<Event, Malformed> {
@@ -111,7 +116,7 @@ fn repository_update(payload: &Payload) -> Result<Event, Malformed> {
     let update = |change: &Change| {
         let full_ref = change.git_ref.as_deref().ok_or_else(|| missing("changes[].ref"))?;
         let after = change.after.as_deref().ok_or_else(|| missing("changes[].after"))?;
-        Ok(RefUpdate::new(full_ref, Some(after)))
+        Ok(RefUpdate::of(full_ref, change.before.as_deref(), After::id(after)))
     };
     let updates: Result<Vec<_>, Malformed> = changes.iter().map(update).collect();
     event(payload, updates?.into_iter().flatten().collect())
@@ -122,7 +127,7 @@ fn event(payload: &Payload, updates: Vec<RefUpdate>) -> Result<Event, Malformed>
     let repository = Repository::from_urls(places.flat_map(|urls| urls.all()));
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("project.git_http_url"))?,
-        refs: Refs::Known(updates),
+        refs: updates.into(),
     }))
 }
 
@@ -205,7 +210,7 @@ mod tests {
         assert_eq!(
             said(&PROVIDER, "System Hook", &payload),
             "push of gitlab.com/acme/group/shop: \
-             refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, refs/heads/x gone"
+             refs/heads/main at 1f0c3a1 from 2e7b9d0, refs/tags/v1 at 1f0c3a1, refs/heads/x gone from 2e7b9d0"
         );
     }
 

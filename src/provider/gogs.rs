@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{CommitId, Event, GitRef, Push, RefUpdate, Refs},
+    event::{After, Event, GitRef, Push, RefUpdate},
     payload::{self, HostedRepository, Object, RefPush, Text, missing},
     signature::{Scheme, Signed},
 };
@@ -61,11 +61,10 @@ fn create(create: &Create) -> Result<Event, Malformed> {
     }
     let tag = create.short_ref.as_deref().and_then(GitRef::tag).ok_or_else(|| missing("ref"))?;
     let repository = create.repository.as_ref().and_then(|repository| repository.named());
-    let update =
-        RefUpdate { git_ref: tag, commit: create.sha.as_deref().and_then(CommitId::parse) };
+    let after = create.sha.as_deref().map_or(After::Unusable, After::id);
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("repository.clone_url"))?,
-        refs: Refs::Known(vec![update]),
+        refs: vec![RefUpdate::new(tag, None, after)].into(),
     }))
 }
 

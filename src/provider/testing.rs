@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{Malformed, Provider};
-use crate::event::{Event, Push, Refs, Repository};
+use crate::event::{After, Event, Push, RefUpdate, Refs, Repository};
 
 pub(crate) const COMMIT: &str = "1f0c3a189c40fdd8a7ad2a8bf3a9ea8d5e6f7a01";
 pub(crate) const OTHER: &str = "2e7b9d01ac5566778899aabbccddeeff00112233";
@@ -35,10 +35,18 @@ fn places(repository: &Repository) -> String {
 }
 
 fn moves(refs: &Refs) -> String {
-    let Refs::Known(updates) = refs else { return "unknown refs".to_owned() };
-    let one = |update: &crate::event::RefUpdate| match &update.commit {
-        Some(commit) => format!("{} at {:.7}", update.git_ref, commit.as_str()),
-        None => format!("{} gone", update.git_ref),
+    let before = |update: &RefUpdate| {
+        update.before.as_ref().map(|commit| format!(" from {:.7}", commit.as_str()))
     };
-    updates.iter().map(one).collect::<Vec<_>>().join(", ")
+    let one = |update: &RefUpdate| {
+        let after = match &update.after {
+            After::Commit(commit) => format!("at {:.7}", commit.as_str()),
+            After::Deleted => "gone".to_owned(),
+            After::Unusable => "at no commit".to_owned(),
+        };
+        format!("{} {after}{}", update.git_ref, before(update).unwrap_or_default())
+    };
+    let mut moves: Vec<_> = refs.named.iter().map(one).collect();
+    moves.extend(refs.and_more.then(|| "unknown refs".to_owned()));
+    moves.join(", ")
 }

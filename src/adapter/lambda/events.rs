@@ -9,7 +9,6 @@ use tokio::time::timeout_at;
 
 use crate::{
     adapter::http::{Arrival, Invocation, Service},
-    event::Claim,
     outcome::{Kind, Outcome},
     provider::codecommit::{self, StateChange},
     receiver::Progress,
@@ -48,9 +47,9 @@ pub(super) async fn codecommit(
 /// Events come late, again and in any order, so that one may be older than what is announced by now.
 async fn receive(service: &Service, change: StateChange, deadline: Instant) -> Outcome {
     let StateChange { id, time, event } = change;
-    let (claim, sender) = (Claim::new(event), Sender::Iam(Verified::by_iam()));
+    let sender = Sender::Iam(Verified::by_iam());
     let progress = Progress::redelivery(deadline, time, Timestamp::now()).ending_at_deadline();
-    let received = service.receiver.receive_claim(&claim, sender, &progress);
+    let received = service.receiver.receive_event(&event, sender, &progress);
     let outcome = timeout_at(deadline.into(), received)
         .await
         .unwrap_or_else(|_elapsed| Outcome::new(Kind::Unavailable).because("too slow"));
