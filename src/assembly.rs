@@ -107,7 +107,7 @@ async fn global_source(config: &Config) -> GlobalSource {
         }
         #[cfg(feature = "aws")]
         GlobalSecret::SecretsManager(id) => GlobalSource::SecretsManager {
-            client: crate::secret::secrets_manager::SecretsManager::new(crate::aws::config().await),
+            client: crate::aws::secrets_manager::SecretsManager::new(crate::aws::config().await),
             id,
             rotation_window: config.rotation_window,
         },

@@ -2,8 +2,6 @@
 
 pub mod connect;
 #[cfg(feature = "aws")]
-pub mod eks;
-#[cfg(feature = "aws")]
 mod elsewhere;
 mod error;
 #[cfg(feature = "knative")]

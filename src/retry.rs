@@ -32,7 +32,7 @@ pub struct RetryQueue {
 #[derive(Debug)]
 enum Target {
     #[cfg(feature = "aws")]
-    Sqs { client: aws_sdk_sqs::Client, url: String },
+    Sqs(crate::aws::sqs::Queue),
     /// Takes [CloudEvents](https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md) in binary mode.
     Sink { client: Client, url: String },
 }
@@ -60,10 +60,9 @@ impl RetryQueue {
     pub async fn new(queue: &config::RetryQueue, max_body_bytes: usize) -> Self {
         let target = match queue {
             #[cfg(feature = "aws")]
-            config::RetryQueue::Sqs(url) => Target::Sqs {
-                client: aws_sdk_sqs::Client::new(crate::aws::config().await),
-                url: url.clone(),
-            },
+            config::RetryQueue::Sqs(url) => {
+                Target::Sqs(crate::aws::sqs::Queue::new(crate::aws::config().await, url.clone()))
+            }
             #[cfg(not(feature = "aws"))]
             config::RetryQueue::Sqs(never) => match *never {},
             config::RetryQueue::Sink(url) => {
@@ -107,10 +106,7 @@ impl RetryQueue {
     ) -> Result<(), HandOverError> {
         match &self.target {
             #[cfg(feature = "aws")]
-            Target::Sqs { client, url } => {
-                let sent = client.send_message().queue_url(url).message_body(message).send().await;
-                sent.map(drop).map_err(|error| HandOverError::Unreachable(causes(&error)))
-            }
+            Target::Sqs(queue) => queue.send(message).await.map_err(HandOverError::Unreachable),
             Target::Sink { client, url } => {
                 let mut tracing = HeaderMap::new();
                 trace.apply(&mut tracing);

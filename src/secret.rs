@@ -2,7 +2,7 @@
 
 mod kubernetes;
 #[cfg(feature = "aws")]
-pub mod secrets_manager;
+mod secrets_manager;
 mod slot;
 pub mod store;
 

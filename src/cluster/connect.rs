@@ -12,7 +12,7 @@ use kube::{
 use super::elsewhere::{self, Guide};
 use super::{Cluster, error::without_output};
 #[cfg(feature = "aws")]
-use crate::{aws, secret::secrets_manager::SecretsManager};
+use crate::aws::{self, secrets_manager::SecretsManager};
 use crate::{causes::causes, config::ClusterAccess, telemetry::Metrics};
 
 const OUR_USER_AGENT: HeaderValue =

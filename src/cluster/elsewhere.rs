@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use aws_config::SdkConfig;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION, request::Parts};
 use http_body_util::BodyExt as _;
@@ -16,14 +17,15 @@ use kube::{
     client::{Body, ClientBuilder},
     config::{KubeConfigOptions, Kubeconfig},
 };
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::sync::Mutex;
 use tower::BoxError;
 
-use super::{
-    connect,
+use super::connect;
+use crate::aws::{
     eks::{self, TokenSource},
+    secrets_manager::{SecretsManager, Stage},
 };
-use crate::secret::secrets_manager::SecretsManager;
 
 /// How often a cluster that refuses our credentials may make us look again, and at the most how long a look that found
 /// nothing stands for those after it.
@@ -149,7 +151,7 @@ impl Guide {
         let (config, tokens) = match self {
             Self::KubeconfigSecret(secrets, id) => (kubeconfig(secrets, id).await?, None),
             Self::Eks(aws, cluster) => {
-                (eks::config(aws, cluster).await?, Some(TokenSource::new(aws, cluster)?))
+                (described(aws, cluster).await?, Some(TokenSource::new(aws, cluster)?))
             }
         };
         Ok(Way { client: connect::client(config)?, tokens, found: SystemTime::now() })
@@ -166,8 +168,28 @@ impl Way {
     }
 }
 
+async fn described(aws: &SdkConfig, cluster: &str) -> anyhow::Result<kube::Config> {
+    let described = eks::describe(aws, cluster).await?;
+    let endpoint = described.endpoint.parse().context("the cluster's endpoint is no URL")?;
+    let mut config = kube::Config::new(endpoint);
+    config.root_cert = Some(certificates(&described.certificate_authority)?);
+    Ok(config)
+}
+
+fn certificates(authority: &str) -> anyhow::Result<Vec<Vec<u8>>> {
+    let pem =
+        BASE64_STANDARD.decode(authority).context("the certificate authority is no base64")?;
+    let certificates = CertificateDer::pem_slice_iter(&pem)
+        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
+        .collect::<Result<Vec<_>, _>>()
+        .context("the certificate authority is no PEM")?;
+    anyhow::ensure!(!certificates.is_empty(), "the certificate authority holds no certificate");
+    Ok(certificates)
+}
+
 async fn kubeconfig(secrets: &SecretsManager, id: &str) -> anyhow::Result<kube::Config> {
-    let text = secrets.read_text(id).await?;
+    let version = secrets.version(id, Stage::Current).await?;
+    let text = String::from_utf8(version.value).context("its value is not text")?;
     let unusable = |error| anyhow::anyhow!(connect::without_content(&error));
     let kubeconfig = Kubeconfig::from_yaml(&text).map_err(unusable)?;
     let options = KubeConfigOptions::default();

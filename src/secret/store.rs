@@ -51,7 +51,7 @@ pub enum GlobalSource {
     #[cfg(feature = "aws")]
     SecretsManager {
         /// The client.
-        client: super::secrets_manager::SecretsManager,
+        client: crate::aws::secrets_manager::SecretsManager,
         /// Id or ARN.
         id: String,
         /// How long the previous version still verifies.
@@ -312,7 +312,8 @@ impl SecretStore {
             }
             #[cfg(feature = "aws")]
             (SecretOf::Everyone, GlobalSource::SecretsManager { client, id, rotation_window }) => {
-                client.read(id, *rotation_window, jiff::Timestamp::now()).await
+                super::secrets_manager::read(client, id, *rotation_window, jiff::Timestamp::now())
+                    .await
             }
         }
     }

@@ -1,4 +1,4 @@
-//! An EKS cluster: where it is, and tokens for it from the function's own IAM role; `elsewhere` uses both.
+//! An EKS cluster: where it is, and tokens for it from the function's own IAM role; `cluster` uses both.
 //!
 //! EKS takes as a bearer token the [URL of a presigned `GetCallerIdentity`][token]: it asks STS who the caller is.
 //!
@@ -16,19 +16,16 @@ use aws_credential_types::{
     Credentials,
     provider::{ProvideCredentials, SharedCredentialsProvider},
 };
+use aws_sdk_eks::{Client, error::ProvideErrorMetadata};
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign},
     sign::v4,
 };
-use base64::{
-    Engine,
-    prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD},
-};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::{HeaderValue, Request};
-use rustls::pki_types::{CertificateDer, pem::PemObject};
-use tokio::sync::Mutex;
 
-use crate::causes::causes;
+use super::own_words;
+use crate::{causes::causes, remembered::Remembered};
 
 /// What the presigned URL says of itself. EKS takes it for 15 minutes whatever it says.
 const EXPIRES: Duration = Duration::from_secs(60);
@@ -37,22 +34,51 @@ const RENEWED_AFTER: Duration = Duration::from_secs(10 * 60);
 /// A token dies with the credentials that signed it.
 const CREDENTIALS_MARGIN: Duration = Duration::from_secs(60);
 
-/// Finds a cluster's address and certificate authority.
+/// Where a cluster is.
+#[derive(Clone, Debug)]
+pub struct Described {
+    /// The API server's URL.
+    pub endpoint: String,
+    /// The authority that its certificate is from: PEM in base64.
+    pub certificate_authority: String,
+}
+
+/// Why a cluster cannot be found.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum EksError {
+    /// It does not exist, may not be described, or has no address; AWS says which. To ask again changes nothing.
+    #[error("{0}")]
+    Refused(String),
+    /// EKS did not answer.
+    #[error("EKS cannot be reached: {0}")]
+    Unavailable(String),
+}
+
+/// Asks EKS where a cluster is.
 ///
 /// # Errors
-/// The cluster does not exist, may not be described, has no address yet, or EKS did not answer.
-pub async fn config(aws: &SdkConfig, cluster: &str) -> anyhow::Result<kube::Config> {
-    let described = aws_sdk_eks::Client::new(aws).describe_cluster().name(cluster).send().await;
-    let described = described.map_err(|error| anyhow::anyhow!(causes(&error)))?;
-    let described = described.cluster.context("EKS described no cluster")?;
-    let endpoint = described.endpoint.context("the cluster has no endpoint yet")?;
+/// [`EksError`]
+pub async fn describe(aws: &SdkConfig, cluster: &str) -> Result<Described, EksError> {
+    let described = Client::new(aws).describe_cluster().name(cluster).send().await;
+    let described = described.map_err(|error| match error.raw_response() {
+        // Throttling is a 400 too.
+        Some(answer) if answer.status().is_client_error() && !is_throttled(&error) => {
+            EksError::Refused(own_words(&error))
+        }
+        _ => EksError::Unavailable(causes(&error)),
+    })?;
+    let refused = |lacks: &str| EksError::Refused(lacks.to_owned());
+    let described = described.cluster.ok_or_else(|| refused("EKS described no cluster"))?;
     let authority = described.certificate_authority.and_then(|authority| authority.data);
-    let authority = authority.context("the cluster has no certificate authority yet")?;
+    Ok(Described {
+        endpoint: described.endpoint.ok_or_else(|| refused("the cluster has no endpoint yet"))?,
+        certificate_authority: authority
+            .ok_or_else(|| refused("the cluster has no certificate authority yet"))?,
+    })
+}
 
-    let mut config =
-        kube::Config::new(endpoint.parse().context("the cluster's endpoint is no URL")?);
-    config.root_cert = Some(certificates(&authority)?);
-    Ok(config)
+fn is_throttled(error: &impl ProvideErrorMetadata) -> bool {
+    error.code().is_some_and(|code| code.contains("Throttl") || code.contains("TooManyRequests"))
 }
 
 /// Makes tokens for one cluster, and each only when the one before grows old.
@@ -63,10 +89,10 @@ struct Source {
     cluster: String,
     region: String,
     credentials: SharedCredentialsProvider,
-    token: Mutex<Option<Token>>,
+    token: Remembered<Result<Token, String>>,
 }
 
-/// Its age goes by the wall clock: Lambda freezes the process, and a monotonic clock with it.
+#[derive(Clone)]
 struct Token {
     bearer: HeaderValue,
     from: SystemTime,
@@ -83,7 +109,7 @@ impl TokenSource {
             cluster: cluster.to_owned(),
             region: aws.region().context("no AWS region is configured")?.to_string(),
             credentials: aws.credentials_provider().context("no AWS credentials are configured")?,
-            token: Mutex::new(None),
+            token: Remembered::default(),
         })))
     }
 
@@ -92,22 +118,26 @@ impl TokenSource {
     /// # Errors
     /// No credentials could be had.
     pub async fn bearer(&self, now: SystemTime) -> anyhow::Result<HeaderValue> {
-        let mut token = self.0.token.lock().await;
-        if let Some(token) = token.as_ref().filter(|token| token.from <= now && now < token.until) {
-            return Ok(token.bearer.clone());
-        }
-        let credentials = self.0.credentials.provide_credentials().await;
+        let holds = |token: &Token| token.from <= now && now < token.until;
+        let make = async { self.0.make_token(now).await.map_err(|error| format!("{error:#}")) };
+        let token = self.0.token.get(|token, _| token.as_ref().is_ok_and(holds), make).await;
+        token.map(|token| token.bearer).map_err(anyhow::Error::msg)
+    }
+}
+
+impl Source {
+    async fn make_token(&self, now: SystemTime) -> anyhow::Result<Token> {
+        let credentials = self.credentials.provide_credentials().await;
         let credentials = credentials.map_err(|error| anyhow::anyhow!(causes(&error)))?;
         let mut until = now + RENEWED_AFTER;
         if let Some(end) = credentials.expiry().and_then(|end| end.checked_sub(CREDENTIALS_MARGIN))
         {
             until = until.min(end);
         }
-        let signed = sign_token(&self.0.cluster, &self.0.region, credentials, now)?;
+        let signed = sign_token(&self.cluster, &self.region, credentials, now)?;
         let mut bearer = HeaderValue::try_from(format!("Bearer {signed}"))?;
         bearer.set_sensitive(true);
-        *token = Some(Token { bearer: bearer.clone(), from: now, until });
-        Ok(bearer)
+        Ok(Token { bearer, from: now, until })
     }
 }
 
@@ -159,17 +189,6 @@ fn dns_suffix(region: &str) -> &'static str {
         _ if region.starts_with("eu-isoe-") => "cloud.adc-e.uk",
         _ => "amazonaws.com",
     }
-}
-
-fn certificates(authority: &str) -> anyhow::Result<Vec<Vec<u8>>> {
-    let pem =
-        BASE64_STANDARD.decode(authority).context("the certificate authority is no base64")?;
-    let certificates = CertificateDer::pem_slice_iter(&pem)
-        .map(|certificate| certificate.map(|certificate| certificate.to_vec()))
-        .collect::<Result<Vec<_>, _>>()
-        .context("the certificate authority is no PEM")?;
-    anyhow::ensure!(!certificates.is_empty(), "the certificate authority holds no certificate");
-    Ok(certificates)
 }
 
 #[cfg(test)]
