@@ -64,7 +64,14 @@ impl Assembly {
             None => None,
         };
         let service = Service {
-            receiver: Arc::new(Receiver::new(cluster, secrets, lookup, patcher, config.unsigned)),
+            receiver: Arc::new(Receiver::new(
+                cluster,
+                secrets,
+                lookup,
+                patcher,
+                config.unsigned,
+                config.host_aliases.clone(),
+            )),
             metrics,
             readiness: Arc::new(Readiness::new(retry.is_some())),
             retry,

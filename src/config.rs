@@ -5,7 +5,7 @@ mod variables;
 use std::{env, fs, net::IpAddr, time::Duration};
 
 use self::variables::Variables;
-use crate::telemetry::LogFormat;
+use crate::{repo_url::HostAliases, telemetry::LogFormat};
 
 /// Where Kubernetes mounts the namespace of the pod that it runs.
 const POD_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
@@ -36,6 +36,8 @@ pub struct Config {
     pub rotation_window: Duration,
     /// `UNSIGNED_DELIVERIES`
     pub unsigned: UnsignedDeliveries,
+    /// `HOST_ALIASES`
+    pub host_aliases: HostAliases,
     /// `POLLING_INTERVAL`; `None` for `keep`.
     pub polling_interval: Option<String>,
     /// Where a delivery goes that the cluster cannot take now.
@@ -153,6 +155,12 @@ impl Config {
             secret_cache_ttl: variables.duration("SECRET_CACHE_TTL", "60s")?,
             lookup_cache_ttl: variables.duration("LOOKUP_CACHE_TTL", "10s")?,
             rotation_window: variables.duration("ROTATION_WINDOW", "24h")?,
+            host_aliases: variables
+                .parsed(
+                    "HOST_ALIASES",
+                    "host names as alias=host, separated by commas, each alias once",
+                )?
+                .unwrap_or_default(),
             unsigned: variables.choice(
                 "UNSIGNED_DELIVERIES",
                 if platform == Platform::Lambda { "reject" } else { "accept" },

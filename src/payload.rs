@@ -11,15 +11,22 @@ use serde::{
 use serde_json::error::Category;
 
 pub(crate) use self::bounded::{CloneLinks, RefUpdates, Text};
-use crate::{
-    event::{After, CommitId, Event, GitRef, Push, RefUpdate, Repository},
-    provider::Malformed,
-};
+use crate::event::{After, CommitId, Event, GitRef, Push, RefUpdate, Repository};
+
+/// A delivery is not what the provider promises; says where, never what stood there.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);
+
+/// UTF-8's.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the JSON object of a payload.
 ///
 /// The error says where it is not what was promised, never what stands there: `serde_json`'s own messages quote it.
 pub(crate) fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Malformed> {
+    // What some relays write before it is no part of it.
+    let json = json.strip_prefix(BYTE_ORDER_MARK).unwrap_or(json);
     let read: Result<Object<T>, _> = serde_json::from_slice(json);
     read.map(|object| object.0).map_err(|error| {
         let what = match error.classify() {
@@ -27,7 +34,7 @@ pub(crate) fn object<'j, T: Deserialize<'j>>(json: &'j [u8]) -> Result<T, Malfor
             Category::Eof => "JSON that ends too early",
             Category::Syntax | Category::Io => "not JSON",
         };
-        Malformed(format!("{what}, at line {} column {}", error.line(), error.column()))
+        Malformed(format!("payload: {what}, at line {} column {}", error.line(), error.column()))
     })
 }
 
@@ -42,7 +49,7 @@ pub(crate) fn ignored(json: &[u8], why: &'static str) -> Result<Event, Malformed
 
 /// A promised field that is not there.
 pub(crate) fn missing(field: &str) -> Malformed {
-    Malformed(format!("no usable `{field}`"))
+    Malformed(format!("payload: no usable `{field}`"))
 }
 
 /// A struct read from a JSON object and nothing else: serde would take an array too, field by field.

@@ -22,11 +22,12 @@ mod tests;
 use http::HeaderMap;
 use serde::Deserialize;
 
+pub use crate::payload::Malformed;
 use crate::{
     delivery::Delivery,
     event::{Event, Push, Repository},
     payload,
-    repo_url::{RepoUrl, Service},
+    repo_url::{HostAliases, RepoUrl, Service},
     signature::Scheme,
 };
 
@@ -55,6 +56,8 @@ pub struct Provider {
     pub name: &'static str,
     /// Headers in lower case of which each alone marks a delivery as this provider's.
     pub markers: &'static [&'static str],
+    /// Knows a delivery that has no marker by what else is in it, after every provider's markers.
+    pub known_unmarked: Option<fn(&Delivery) -> bool>,
     /// The header that names the kind of event, in lower case.
     pub event_header: Option<&'static str>,
     /// Where the delivery's id is.
@@ -89,13 +92,15 @@ pub enum IdIn {
     Body,
 }
 
-/// The body is not the JSON that the provider promises; says where, never what it held.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("payload: {0}")]
-pub struct Malformed(pub String);
-
 /// Ids of deliveries that are longer are not repeated in logs and answers.
 const DELIVERY_ID_LIMIT: usize = 128;
+
+/// The provider that sent a delivery: by its headers, or else by what is in it. Whoever asks keeps the answer.
+pub fn sender_of(delivery: &Delivery) -> Option<&'static Provider> {
+    let known_unmarked =
+        |provider: &&Provider| provider.known_unmarked.is_some_and(|known| known(delivery));
+    detect(delivery.headers()).or_else(|| PROVIDERS.iter().copied().find(known_unmarked))
+}
 
 /// The provider whose header a request carries, the first in the table if there are several.
 pub fn detect(headers: &HeaderMap) -> Option<&'static Provider> {
@@ -107,14 +112,43 @@ pub fn detect(headers: &HeaderMap) -> Option<&'static Provider> {
 /// Reads what a delivery claims, without what its provider may not speak about. Nothing of it is verified.
 ///
 /// # Errors
-/// [`Malformed`] where the body is not what the provider sends.
-pub fn read(provider: &Provider, delivery: &Delivery) -> Result<Event, Malformed> {
+/// [`Malformed`] where headers or body are not what the provider sends.
+pub fn read(
+    provider: &Provider,
+    delivery: &Delivery,
+    aliases: &HostAliases,
+) -> Result<Event, Malformed> {
+    let kind = provider.event_header.map(|header| kind(header, delivery)).transpose()?;
     let Some(json) = delivery.json() else {
         return Err(Malformed("the form has no field `payload`".to_owned()));
     };
-    let kind = provider.event_header.and_then(|header| delivery.header(header));
-    let event = (provider.parse)(kind, json)?;
-    Ok(without_borrowed_identity(provider.hosts, event))
+    let named = |repository| own(provider.hosts, aliases, repository);
+    Ok(match (provider.parse)(kind, json)? {
+        Event::Push(Push { repository, refs }) => {
+            Event::Push(Push { repository: named(repository), refs })
+        }
+        Event::Ping(repository) => {
+            Event::Ping(repository.map(named).filter(|repository| !repository.is_nowhere()))
+        }
+        Event::Ignored(why) => Event::Ignored(why),
+    })
+}
+
+/// What the header says that names the kind of event. Proxies repeat it, in lines of its own or joined by commas; a push
+/// must not pass for something else because of that, so anything but one value is malformed.
+fn kind<'d>(header: &str, delivery: &'d Delivery) -> Result<&'d str, Malformed> {
+    let wrong = |how: &str| Malformed(format!("header {header}: {how}, and it names the event"));
+    let mut kind = None;
+    for line in delivery.headers().get_all(header) {
+        let line = line.to_str().map_err(|_| wrong("unreadable"))?;
+        for value in line.split(',').map(str::trim).filter(|value| !value.is_empty()) {
+            if kind.is_some_and(|kind| kind != value) {
+                return Err(wrong("there with several values"));
+            }
+            kind = Some(value);
+        }
+    }
+    kind.ok_or_else(|| wrong("missing"))
 }
 
 impl Provider {
@@ -146,23 +180,20 @@ impl Hosts {
     }
 }
 
-/// Takes out the URLs that the provider may not speak about. Nothing follows a push that names nothing else, but its
-/// proof is looked at as any other's.
-fn without_borrowed_identity(hosts: Hosts, event: Event) -> Event {
-    match event {
-        Event::Push(Push { repository, refs }) => {
-            Event::Push(Push { repository: own(hosts, repository), refs })
+/// Takes out the URLs that the provider may not speak about, under any of their names, and adds the names to the rest.
+/// Nothing follows a push that names nothing else, but its proof is looked at as any other's.
+fn own(hosts: Hosts, aliases: &HostAliases, repository: Repository) -> Repository {
+    let Repository::Urls(urls) = repository else { return repository };
+    let names = urls.iter().map(|url| aliases.names_of(url));
+    let names = names.filter(|names| {
+        let is_borrowed = |url: &RepoUrl| url.service().is_some() && !hosts.may_name(url);
+        names.first().is_some_and(|first| hosts.may_name(first)) && !names.iter().any(is_borrowed)
+    });
+    let mut urls: Vec<RepoUrl> = Vec::new();
+    for url in names.flatten() {
+        if !urls.contains(&url) {
+            urls.push(url);
         }
-        Event::Ping(repository) => Event::Ping(
-            repository.map(|named| own(hosts, named)).filter(|named| !named.is_nowhere()),
-        ),
-        Event::Ignored(why) => Event::Ignored(why),
     }
-}
-
-fn own(hosts: Hosts, mut repository: Repository) -> Repository {
-    if let Repository::Urls(urls) = &mut repository {
-        urls.retain(|url| hosts.may_name(url));
-    }
-    repository
+    Repository::Urls(urls)
 }

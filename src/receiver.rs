@@ -18,6 +18,7 @@ use crate::{
     gitrepo::{Follows, GitRepo},
     outcome::{Kind, Outcome, Subject},
     provider,
+    repo_url::HostAliases,
     secret::store::SecretStore,
     signature,
     verdict::{Judge, Sender},
@@ -31,6 +32,7 @@ pub struct Receiver {
     lookup: Lookup,
     patcher: Patcher,
     unsigned: UnsignedDeliveries,
+    aliases: HostAliases,
 }
 
 impl Receiver {
@@ -41,8 +43,9 @@ impl Receiver {
         lookup: Lookup,
         patcher: Patcher,
         unsigned: UnsignedDeliveries,
+        aliases: HostAliases,
     ) -> Self {
-        Self { cluster, secrets, lookup, patcher, unsigned }
+        Self { cluster, secrets, lookup, patcher, unsigned, aliases }
     }
 
     /// The connection to the API server.
@@ -57,10 +60,10 @@ impl Receiver {
 
     /// Takes one delivery of a provider.
     pub async fn receive(&self, delivery: &Delivery, progress: &Progress) -> Outcome {
-        let Some(provider) = provider::detect(delivery.headers()) else {
+        let Some(provider) = provider::sender_of(delivery) else {
             return Outcome::new(Kind::UnknownProvider);
         };
-        let outcome = match provider::read(provider, delivery) {
+        let outcome = match provider::read(provider, delivery, &self.aliases) {
             Ok(event) => {
                 let sender = Sender::Signed { provider, delivery, now: progress.judged_at };
                 self.receive_event(&event, sender, progress).await
@@ -95,7 +98,7 @@ impl Receiver {
     /// Answers a ping: it fails only if it carries a proof and there are secrets of which none takes it.
     async fn ping(&self, repository: &Repository, sender: Sender<'_>) -> Outcome {
         if let Sender::Signed { provider, delivery, .. } = sender
-            && !signature::carries_proof(provider, delivery.headers())
+            && !signature::carries_proof(provider.schemes, delivery.headers())
         {
             return Outcome::new(Kind::Pong).because("without a proof");
         }

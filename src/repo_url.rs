@@ -1,6 +1,7 @@
 //! A repository's identity, whatever form of URL names it; `repo_url/service` knows the public services and what
-//! they are also called, `event` compares a payload's URLs with a GitRepo's.
+//! they are also called, `repo_url/aliases` what an operator says so, `event` compares a payload's URLs with a GitRepo's.
 
+mod aliases;
 mod azure;
 #[cfg(test)]
 mod properties;
@@ -16,7 +17,10 @@ use std::{
 use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
-pub use service::Service;
+pub use self::{
+    aliases::{HostAliases, NotAliases},
+    service::Service,
+};
 
 /// A repository, by where it is: host and path, read from a URL or from `user@host:path`.
 ///

@@ -19,7 +19,6 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     delivery::Delivery,
-    provider::Provider,
     secret::{Keys, Secret},
 };
 
@@ -125,7 +124,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Checks the proof of a delivery against one secret (contract §3).
+/// Checks the proof of a delivery against one secret (contract §3); `schemes` are its provider's, the strongest first.
 ///
 /// The strongest scheme whose key the secret has is demanded, even where its value is empty: a sender cannot choose
 /// a weaker one. Beside the key's value, `<key>.previous` verifies, and until its time that of the version before.
@@ -133,26 +132,31 @@ impl fmt::Display for Refusal {
 /// # Errors
 /// [`Refusal`] where this secret does not verify the delivery.
 pub fn verify(
-    provider: &Provider,
+    schemes: &'static [Scheme],
     delivery: &Delivery,
     secret: &Secret,
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
-    let demanded = provider.schemes.iter().find(|scheme| scheme.is_configured(&secret.current));
-    let scheme = demanded.ok_or(Refusal::KeyMissing(provider.schemes))?;
+    let demanded = schemes.iter().find(|scheme| scheme.is_configured(&secret.current));
+    let scheme = demanded.ok_or(Refusal::KeyMissing(schemes))?;
     let credentials = scheme.credentials(secret, now).ok_or(Refusal::KeyUnusable(scheme))?;
     let proven = |credential: &Cow<'_, [u8]>| scheme.proves(delivery, credential, now);
     if credentials.iter().any(proven) { Ok(Verified(())) } else { Err(Refusal::Unverified) }
 }
 
-/// Says whether a delivery comes with a proof of any of its provider's schemes, right or wrong.
-pub fn carries_proof(provider: &Provider, headers: &HeaderMap) -> bool {
-    provider.schemes.iter().any(|scheme| {
+/// Says whether a delivery comes with a proof of any of these schemes, right or wrong.
+pub fn carries_proof(schemes: &[Scheme], headers: &HeaderMap) -> bool {
+    schemes.iter().any(|scheme| {
         let (header, prefix) = scheme.proof_header();
         // Some send the bare prefix where they have no secret.
         let is_proof = |value: &[u8]| !value.is_empty() && value != prefix.as_bytes();
         headers.get_all(header).iter().any(|value| is_proof(value.as_bytes()))
     })
+}
+
+/// Says whether a delivery comes with HTTP Basic authentication, right or wrong.
+pub(crate) fn is_basic(delivery: &Delivery) -> bool {
+    basic::encoded(delivery).is_some()
 }
 
 impl Scheme {

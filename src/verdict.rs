@@ -73,7 +73,7 @@ impl Sender<'_> {
     fn verify(&self, secret: &Secret) -> Result<Verified, Refusal> {
         match self {
             Self::Signed { provider, delivery, now } => {
-                signature::verify(provider, delivery, secret, *now)
+                signature::verify(provider.schemes, delivery, secret, *now)
             }
             Self::Iam(_) => Err(Refusal::Unverified),
         }

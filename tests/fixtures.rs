@@ -9,7 +9,7 @@ use std::{env, fs};
 use fleet_webhook::{
     event::{After, Event as Said, RefUpdate, Repository},
     provider::{self, PROVIDERS, codecommit},
-    repo_url::RepoUrl,
+    repo_url::{HostAliases, RepoUrl},
     secret::Secret,
     signature::{self, Refusal},
 };
@@ -64,9 +64,9 @@ fn the_test_secret_verifies_every_event_but_those_that_are_wrongly_signed() {
     let now = signed_at();
     for event in Event::all().into_iter().filter(Event::is_http) {
         let delivery = event.request().delivery();
-        let provider = provider::detect(delivery.headers()).expect("is of a known provider");
-        let verified = signature::verify(provider, &delivery, &test_secret(|_| true), now);
-        let has_proof = signature::carries_proof(provider, delivery.headers());
+        let provider = provider::sender_of(&delivery).expect("is of a known provider");
+        let verified = signature::verify(provider.schemes, &delivery, &test_secret(|_| true), now);
+        let has_proof = signature::carries_proof(provider.schemes, delivery.headers());
         let refused = event.is_wrongly_signed() || !has_proof;
         assert_eq!(verified.is_err(), refused, "{}", event.name);
         assert_eq!(
@@ -87,8 +87,8 @@ fn the_weaker_proofs_are_right_too() {
         ("bitbucket-cloud-push", "bitbucket-hmac"),
     ] {
         let delivery = Event::load(name).request().delivery();
-        let provider = provider::detect(delivery.headers()).expect("is of a known provider");
-        let verify = |secret| signature::verify(provider, &delivery, &secret, signed_at());
+        let provider = provider::sender_of(&delivery).expect("is of a known provider");
+        let verify = |secret| signature::verify(provider.schemes, &delivery, &secret, signed_at());
         assert!(verify(test_secret(|of| of == key)).is_ok(), "{name} {key}");
         assert!(matches!(verify(test_secret(|_| false)), Err(Refusal::KeyMissing(_))));
     }
@@ -102,8 +102,9 @@ fn an_event_can_be_signed_for_any_time() {
             [(Event::load(name).request(), false), (Event::load(name).request_at(later), true)]
         {
             let delivery = request.delivery();
-            let provider = provider::detect(delivery.headers()).expect("is of a known provider");
-            let verified = signature::verify(provider, &delivery, &test_secret(|_| true), later);
+            let provider = provider::sender_of(&delivery).expect("is of a known provider");
+            let verified =
+                signature::verify(provider.schemes, &delivery, &test_secret(|_| true), later);
             assert_eq!(verified.is_ok(), verifies, "{name}");
         }
     }
@@ -155,9 +156,9 @@ fn said(event: &Event) -> Said {
         return change.event;
     }
     let delivery = event.request().delivery();
-    let provider = provider::detect(delivery.headers()).expect("is of a known provider");
+    let provider = provider::sender_of(&delivery).expect("is of a known provider");
     assert_eq!(provider.name, event.provider(), "{}", event.name);
-    let said = provider::read(provider, &delivery);
+    let said = provider::read(provider, &delivery, &HostAliases::default());
     said.unwrap_or_else(|malformed| panic!("{}: {malformed}", event.name))
 }
 

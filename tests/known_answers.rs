@@ -11,7 +11,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use fleet_webhook::{
     delivery::Delivery,
-    provider::PROVIDERS,
+    provider::{PROVIDERS, Provider},
     secret::Secret,
     signature::{self, Scheme},
 };
@@ -110,10 +110,10 @@ fn accepted_by(
         map.insert(name, value.expect("is a header's value"));
     }
     let delivery = Delivery::new(map, Bytes::copy_from_slice(body)).expect("has a content type");
-    let verifies = |provider, key: &str| {
+    let verifies = |provider: &Provider, key: &str| {
         let keys = [(key.to_owned(), secret.to_vec())].into_iter().collect();
         let secret = Secret { current: keys, previous: None };
-        signature::verify(provider, &delivery, &secret, now).is_ok()
+        signature::verify(provider.schemes, &delivery, &secret, now).is_ok()
     };
     let mut names = Vec::new();
     for provider in PROVIDERS {

@@ -12,7 +12,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use fleet_webhook::{delivery::Delivery, event::Event, provider, secret::Secret, signature};
+use fleet_webhook::{
+    delivery::Delivery, event::Event, provider, repo_url::HostAliases, secret::Secret, signature,
+};
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 
@@ -134,12 +136,14 @@ fn headers(head: &str) -> HeaderMap {
 
 /// The ref of a verified delivery, and where it is now.
 fn read(delivery: &Delivery) -> (String, Option<String>) {
-    let provider = provider::detect(delivery.headers()).expect("is of a known provider");
+    let provider = provider::sender_of(delivery).expect("is of a known provider");
     assert_eq!(provider.name, "generic");
     let keys = [("generic".to_owned(), SECRET.as_bytes().to_vec())].into_iter().collect();
     let secret = Secret { current: keys, previous: None };
-    signature::verify(provider, delivery, &secret, Timestamp::now()).expect("is verified");
-    let Ok(Event::Push(push)) = provider::read(provider, delivery) else { panic!("is a push") };
+    signature::verify(provider.schemes, delivery, &secret, Timestamp::now()).expect("is verified");
+    let Ok(Event::Push(push)) = provider::read(provider, delivery, &HostAliases::default()) else {
+        panic!("is a push")
+    };
     assert_eq!(push.repository.to_string(), "git.example.com/acme/shop");
     let [update] = push.refs.named.as_slice() else { panic!("tells of one ref") };
     (update.git_ref.to_string(), update.after.commit().map(ToString::to_string))

@@ -14,6 +14,7 @@ use fleet_webhook::{
         self, Provider,
         codecommit::{self, StateChange},
     },
+    repo_url::HostAliases,
     secret::Secret,
     signature,
 };
@@ -32,7 +33,7 @@ fn every_real_delivery_is_read_as_listed() {
         let file = &published.file;
         let (provider, delivery) = received(&published);
         assert_eq!(Some(provider.name), file.split('/').next(), "{file}");
-        let event = provider::read(provider, &delivery);
+        let event = provider::read(provider, &delivery, &HostAliases::default());
         let event = event.unwrap_or_else(|malformed| panic!("{file}: {malformed}"));
         let listed = DELIVERIES.iter().find(|(listed, _)| listed == file);
         let said = listed.map_or("nothing, for it is not listed", |(_, said)| said);
@@ -52,7 +53,7 @@ fn every_real_delivery_is_verified_by_its_secret_and_by_no_other() {
             let keys = shared::keys(provider.name, value);
             let keys = keys.into_iter().map(|(key, value)| (key, value.into_bytes())).collect();
             let secret = Secret { current: keys, previous: None };
-            signature::verify(provider, &delivery, &secret, now).is_ok()
+            signature::verify(provider.schemes, &delivery, &secret, now).is_ok()
         };
         assert!(verified(&secret), "{}", published.file);
         assert!(!verified(&format!("{secret}x")), "{}", published.file);

@@ -232,7 +232,7 @@ impl Service {
 
 /// What can be said of a delivery before anything is done.
 fn early_outcome(delivery: &Delivery) -> Outcome {
-    let provider = provider::detect(delivery.headers());
+    let provider = provider::sender_of(delivery);
     let id = provider.and_then(|provider| provider.delivery_id(delivery));
     Outcome {
         provider: provider.map(|provider| provider.name),

@@ -2,21 +2,24 @@
 //! [payload](https://learn.microsoft.com/en-us/azure/devops/service-hooks/events#code-pushed) and
 //! [authentication](https://learn.microsoft.com/en-us/azure/devops/service-hooks/services/webhooks).
 //!
-//! Nothing is signed. The headers by which a delivery is known are not documented; Fleet and Argo CD go by them.
+//! Nothing is signed. The headers by which a delivery is known are not documented; Fleet and Argo CD go by them,
+//! and some instances send none: then it is HTTP Basic and `publisherId` by which it is known.
 
 use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
+    delivery::Delivery,
     event::{After, Event, Push, RefUpdate, Repository},
     payload::{self, Object, RefUpdates, Text, missing},
     repo_url::Service,
-    signature::Scheme,
+    signature::{self, Scheme},
 };
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "azure-devops",
     markers: &["x-vss-activityid", "x-vss-subscriptionid"],
+    known_unmarked: Some(is_authenticated_azure),
     event_header: None,
     delivery_id: IdIn::Body,
     schemes: &[Scheme::Basic { username: "azure-username", password: "azure-password" }],
@@ -24,10 +27,20 @@ pub(super) static PROVIDER: Provider = Provider {
     parse,
 };
 
+/// What every service hook of Azure DevOps sends.
 #[derive(Deserialize)]
 struct Kind {
     #[serde(rename = "eventType")]
     event_type: Option<Text>,
+    #[serde(rename = "publisherId")]
+    publisher_id: Option<Text>,
+}
+
+/// Some instances send none of the headers, and some proxies drop them.
+fn is_authenticated_azure(delivery: &Delivery) -> bool {
+    let kind = |json| payload::object::<Kind>(json).ok();
+    signature::is_basic(delivery)
+        && delivery.json().and_then(kind).is_some_and(|kind| kind.publisher_id.is_some())
 }
 
 #[derive(Deserialize)]
@@ -72,7 +85,7 @@ struct Update {
 
 fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     // Alone first: the `resource` of other events has other fields and types.
-    let Kind { event_type } = payload::object(json)?;
+    let Kind { event_type, .. } = payload::object(json)?;
     match event_type.as_deref() {
         Some("git.push") => {
             let Payload { resource } = payload::object(json)?;

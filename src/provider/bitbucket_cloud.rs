@@ -14,6 +14,7 @@ use crate::{
 pub(super) static PROVIDER: Provider = Provider {
     name: "bitbucket-cloud",
     markers: &["x-hook-uuid"],
+    known_unmarked: None,
     event_header: Some("x-event-key"),
     delivery_id: IdIn::Headers(&["x-request-uuid"]),
     schemes: &[

@@ -15,6 +15,7 @@ use crate::{
 pub(super) static PROVIDER: Provider = Provider {
     name: "bitbucket-server",
     markers: &["x-event-key"],
+    known_unmarked: None,
     event_header: Some("x-event-key"),
     delivery_id: IdIn::Headers(&["x-request-id"]),
     schemes: &[Scheme::HmacSha256 {

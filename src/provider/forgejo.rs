@@ -9,7 +9,8 @@ use crate::signature::{Scheme, Signed};
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "forgejo",
-    markers: &["x-forgejo-event"],
+    markers: &["x-forgejo-event", "x-forgejo-delivery", "x-forgejo-signature"],
+    known_unmarked: None,
     event_header: Some("x-forgejo-event"),
     delivery_id: IdIn::Headers(&["x-forgejo-delivery"]),
     schemes: &[signed_with("forgejo"), signed_with("gitea"), signed_with("gogs")],

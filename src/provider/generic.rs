@@ -21,6 +21,7 @@ use crate::{
 pub(super) static PROVIDER: Provider = Provider {
     name: "generic",
     markers: &["webhook-id", "webhook-signature"],
+    known_unmarked: None,
     event_header: None,
     delivery_id: IdIn::Headers(&["webhook-id"]),
     schemes: &[Scheme::StandardWebhooks { key: "generic" }],

@@ -12,7 +12,8 @@ use crate::{
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "gitea",
-    markers: &["x-gitea-event"],
+    markers: &["x-gitea-event", "x-gitea-delivery", "x-gitea-signature"],
+    known_unmarked: None,
     event_header: Some("x-gitea-event"),
     delivery_id: IdIn::Headers(&["x-gitea-delivery"]),
     schemes: &[signed_with("gitea"), signed_with("gogs")],

@@ -11,7 +11,8 @@ use crate::{
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "gitee",
-    markers: &["x-gitee-event"],
+    markers: &["x-gitee-event", "x-gitee-token"],
+    known_unmarked: None,
     event_header: Some("x-gitee-event"),
     delivery_id: IdIn::Headers(&[]),
     schemes: &[Scheme::Gitee { key: "gitee" }],

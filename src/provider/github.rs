@@ -14,7 +14,8 @@ use crate::{
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "github",
-    markers: &["x-github-event"],
+    markers: &["x-github-event", "x-github-delivery", "x-hub-signature-256"],
+    known_unmarked: None,
     event_header: Some("x-github-event"),
     delivery_id: IdIn::Headers(&["x-github-delivery"]),
     schemes: &[Scheme::HmacSha256 {

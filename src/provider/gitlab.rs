@@ -14,7 +14,8 @@ use crate::{
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "gitlab",
-    markers: &["x-gitlab-event"],
+    markers: &["x-gitlab-event", "x-gitlab-token", "x-gitlab-webhook-uuid"],
+    known_unmarked: None,
     event_header: Some("x-gitlab-event"),
     delivery_id: IdIn::Headers(&["idempotency-key", "webhook-id", "x-gitlab-event-uuid"]),
     schemes: &[

@@ -15,7 +15,8 @@ use crate::{
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "gogs",
-    markers: &["x-gogs-event"],
+    markers: &["x-gogs-event", "x-gogs-delivery", "x-gogs-signature"],
+    known_unmarked: None,
     event_header: Some("x-gogs-event"),
     delivery_id: IdIn::Headers(&["x-gogs-delivery"]),
     schemes: &[Scheme::HmacSha256 {

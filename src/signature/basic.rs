@@ -16,10 +16,12 @@ pub(super) fn credential(user: &SecretValue, password: &SecretValue) -> Option<C
 
 /// Says whether the delivery comes with this `user:password`.
 pub(super) fn proves(delivery: &Delivery, credential: &[u8]) -> bool {
-    let Some((scheme, encoded)) = delivery.header(HEADER).and_then(|value| value.split_once(' '))
-    else {
-        return false;
-    };
-    let Ok(sent) = BASE64.decode(encoded.trim()) else { return false };
-    scheme.eq_ignore_ascii_case("basic") && same(&sent, credential)
+    let sent = encoded(delivery).map(|encoded| BASE64.decode(encoded));
+    matches!(sent, Some(Ok(sent)) if same(&sent, credential))
+}
+
+/// What the delivery sends in this way, in base64.
+pub(super) fn encoded(delivery: &Delivery) -> Option<&str> {
+    let (scheme, encoded) = delivery.header(HEADER)?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("basic").then(|| encoded.trim())
 }

@@ -15,12 +15,21 @@ use http::{HeaderMap, HeaderName, HeaderValue, header::CONTENT_TYPE};
 use proptest::prelude::*;
 
 use super::*;
-use crate::provider::PROVIDERS;
+use crate::provider::{PROVIDERS, Provider};
 
 const NOW: i64 = 1_776_000_000;
 
 fn now() -> Timestamp {
     Timestamp::from_second(NOW).expect("is a time")
+}
+
+fn verify(
+    provider: &Provider,
+    delivery: &Delivery,
+    secret: &Secret,
+    now: Timestamp,
+) -> Result<Verified, Refusal> {
+    super::verify(provider.schemes, delivery, secret, now)
 }
 
 fn provider(name: &str) -> &'static Provider {

@@ -232,7 +232,7 @@ impl Event {
 impl Request {
     /// Whether its headers are those of this provider.
     pub fn is_of(&self, provider: &Provider) -> bool {
-        let detected = provider::detect(self.delivery().headers());
+        let detected = provider::sender_of(&self.delivery());
         detected.is_some_and(|detected| detected.name == provider.name)
     }
 
