@@ -11,12 +11,15 @@ fn folder(path: &str) -> PathBuf {
 }
 
 /// Kinds of others, which only have to be taken here: `tests/knative` holds the manifests against Knative itself.
-const FOREIGN: [(&str, &str, &str, &str); 5] = [
+const FOREIGN: [(&str, &str, &str, &str); 8] = [
     ("Service", "services", "serving.knative.dev", "v1"),
     ("DomainMapping", "domainmappings", "serving.knative.dev", "v1beta1"),
     ("SinkBinding", "sinkbindings", "sources.knative.dev", "v1"),
+    ("Broker", "brokers", "eventing.knative.dev", "v1"),
     ("Trigger", "triggers", "eventing.knative.dev", "v1"),
     ("PodMonitor", "podmonitors", "monitoring.coreos.com", "v1"),
+    ("ServiceMonitor", "servicemonitors", "monitoring.coreos.com", "v1"),
+    ("PrometheusRule", "prometheusrules", "monitoring.coreos.com", "v1"),
 ];
 
 /// A definition that lets everything through.
@@ -41,7 +44,13 @@ fn apply(cluster: &RealCluster, path: &str) {
 
 /// Whether `who` (what `--as` takes, and groups) may do something.
 fn may(cluster: &RealCluster, who: &[&str], verb: &str, what: &str, in_namespace: &str) -> bool {
-    let arguments = [&["auth", "can-i", verb, what, "--namespace", in_namespace], who].concat();
+    // What follows a slash is an object's name, unless it is said to be a subresource.
+    let (what, subresource) = match what.strip_suffix("/status") {
+        Some(what) => (what, "--subresource=status"),
+        None => (what, "--subresource="),
+    };
+    let arguments =
+        [&["auth", "can-i", verb, what, subresource, "--namespace", in_namespace], who].concat();
     cluster.kubectl_answer(&arguments).trim() == "yes"
 }
 
@@ -87,9 +96,7 @@ async fn cluster(name: &'static str) -> &'static RealCluster {
         cluster.kubectl(&["apply", "-f", "-"], &permissive(kind, plural, group, version));
     }
     cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", "crd", "--all"], "");
-    for namespace in
-        ["fleet-system", "cattle-fleet-system", "fleet-default", "fleet-local", "team-a"]
-    {
+    for namespace in ["cattle-fleet-system", "fleet-default", "fleet-local", "team-a"] {
         cluster.kubectl(&["create", "namespace", namespace], "");
     }
     cluster
@@ -99,30 +106,33 @@ async fn cluster(name: &'static str) -> &'static RealCluster {
 #[ignore = "needs the real API server: tests/README.md"]
 async fn every_installation_is_taken_and_gives_the_least_rights() {
     let cluster = cluster("manifests").await;
-    for (path, namespace) in [
-        ("knative", "fleet-system"),
-        ("knative/overlays/public", "fleet-system"),
-        ("knative/kubernetes", "fleet-system"),
-        ("knative/overlays/cattle-fleet-system", "cattle-fleet-system"),
-        ("knative/kubernetes/overlays/cattle-fleet-system", "cattle-fleet-system"),
-        ("knative/kubernetes/overlays/instead-of-gitjob", "cattle-fleet-system"),
-        ("tests/knative/testdata/podmonitor", "cattle-fleet-system"),
-        ("tests/knative/testdata/retry", "cattle-fleet-system"),
+    for path in [
+        "knative",
+        "knative/overlays/public",
+        "knative/kubernetes",
+        "knative/kubernetes/overlays/instead-of-gitjob",
+        "tests/knative/testdata/alb",
+        "tests/knative/testdata/monitored",
+        "tests/knative/testdata/podmonitor",
+        "tests/knative/testdata/retry",
     ] {
         apply(cluster, path);
-        let who = service_account(namespace, "fleet-webhook");
-        assert_least(cluster, path, &[&who], namespace, true);
+        let who = service_account("cattle-fleet-system", "fleet-webhook");
+        assert_least(cluster, path, &[&who], "cattle-fleet-system", true);
     }
     // With ingress-tls.
     apply(cluster, "tests/knative/testdata/gitrepo-secrets");
     assert_own_secrets(cluster, &[&service_account("cattle-fleet-system", "fleet-webhook")]);
-    for (kind, name, namespace) in [
-        ("domainmapping", "fleet-webhook.example.com", "fleet-system"),
-        ("podmonitor", "fleet-webhook", "cattle-fleet-system"),
-        ("sinkbinding", "fleet-webhook-retry", "cattle-fleet-system"),
-        ("trigger", "fleet-webhook-retry", "cattle-fleet-system"),
+    for (kind, name) in [
+        ("domainmapping", "fleet-webhook.example.com"),
+        ("podmonitor", "fleet-webhook"),
+        ("servicemonitor", "fleet-webhook"),
+        ("prometheusrule", "fleet-webhook"),
+        ("sinkbinding", "fleet-webhook-retry"),
+        ("broker", "fleet-webhook-retry"),
+        ("trigger", "fleet-webhook-retry"),
     ] {
-        cluster.kubectl(&["get", kind, name, "--namespace", namespace], "");
+        cluster.kubectl(&["get", kind, name, "--namespace", "cattle-fleet-system"], "");
     }
     let hosts = [
         "get",

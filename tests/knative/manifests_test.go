@@ -6,9 +6,11 @@ package knative
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,30 +25,39 @@ const manifests = "../../knative"
 
 // What users apply, and the namespace it goes to.
 var kustomizations = map[string]string{
-	manifests: "fleet-system",
-	manifests + "/overlays/cattle-fleet-system":            "cattle-fleet-system",
-	manifests + "/overlays/public":                         "fleet-system",
-	manifests + "/kubernetes":                              "fleet-system",
-	manifests + "/kubernetes/overlays/cattle-fleet-system": "cattle-fleet-system",
-	manifests + "/kubernetes/overlays/instead-of-gitjob":   "cattle-fleet-system",
-	"testdata/own-image":                                   "my-fleet",
-	"testdata/gitrepo-secrets":                             "cattle-fleet-system",
-	"testdata/gitrepo-namespaces":                          "cattle-fleet-system",
-	"testdata/own-host-tls":                                "cattle-fleet-system",
-	"testdata/podmonitor":                                  "cattle-fleet-system",
+	manifests:                      rancher,
+	manifests + "/overlays/public": rancher,
+	manifests + "/kubernetes":      rancher,
+	manifests + "/kubernetes/overlays/instead-of-gitjob": rancher,
+	"testdata/own-image":          "my-fleet",
+	"testdata/gitrepo-secrets":    rancher,
+	"testdata/gitrepo-namespaces": rancher,
+	"testdata/own-host-tls":       rancher,
+	"testdata/podmonitor":         rancher,
+	"testdata/retry":              rancher,
+	"testdata/alb":                rancher,
+	"testdata/guarded":            rancher,
+	"testdata/monitored":          rancher,
+}
+
+// Where Rancher installs Fleet.
+const rancher = "cattle-fleet-system"
+
+var clusterWide = []string{
+	"ClusterRole", "ClusterRoleBinding", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
 }
 
 // Bindings are where the GitRepos are, not where the service is.
 const (
-	secretsBinding  = "fleet-webhook-gitrepo-secrets"
-	gitreposBinding = "fleet-webhook-gitrepos"
+	secretsBinding  = "fleet-webhook-gitrepo-secrets.cattle-fleet-system"
+	gitreposBinding = "fleet-webhook-gitrepos.cattle-fleet-system"
 )
 
 func TestKnativeAcceptsTheManifests(t *testing.T) {
 	seen := map[string]int{}
 	for folder := range everything(t) {
 		for _, object := range render(t, folder) {
-			if strings.Contains(object.APIVersion, "knative") {
+			if strings.HasPrefix(object.APIVersion, "serving.knative.dev/") {
 				seen[object.Kind]++
 				if problem := validate(t, object); problem != nil {
 					t.Errorf("%s: %s %s: %v", folder, object.Kind, object.Metadata.Name, problem)
@@ -64,7 +75,7 @@ func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
 	for _, change := range [][2]string{
 		{"name: RUST_LOG", "name: PORT"},
 		{"timeoutSeconds: 90", "timeoutSeconds: 601"},
-		{"containerConcurrency: 100", "containerConcurrency: 1001"},
+		{"containerConcurrency: 0", "containerConcurrency: 1001"},
 		{"name: http1", "name: http"},
 		{"serviceAccountName: fleet-webhook", "securityContext: {runAsUser: 65532}"},
 	} {
@@ -83,9 +94,14 @@ func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
 func TestEverythingGoesToTheNamespaceThatIsNamed(t *testing.T) {
 	for folder, namespace := range everything(t) {
 		for _, object := range render(t, folder) {
-			clusterWide := slices.Contains([]string{"ClusterRole", "ClusterRoleBinding"}, object.Kind)
 			elsewhere := slices.Contains([]string{secretsBinding, gitreposBinding}, object.Metadata.Name)
-			if !clusterWide && !elsewhere && object.Metadata.Namespace != namespace {
+			switch {
+			case slices.Contains(clusterWide, object.Kind):
+				// Two installations would take it from each other.
+				if !strings.HasSuffix(object.Metadata.Name, "."+namespace) {
+					t.Errorf("%s: every installation has a %s %s", folder, object.Kind, object.Metadata.Name)
+				}
+			case !elsewhere && object.Metadata.Namespace != namespace:
 				t.Errorf("%s: %s is in %q", folder, object.Kind, object.Metadata.Namespace)
 			}
 			for _, subject := range object.Subjects {
@@ -100,7 +116,7 @@ func TestEverythingGoesToTheNamespaceThatIsNamed(t *testing.T) {
 func TestOwnSecretsAreReadableOnlyWhereListed(t *testing.T) {
 	var namespaces []string
 	for _, object := range render(t, "testdata/gitrepo-secrets") {
-		if object.Kind == "ClusterRoleBinding" && object.RoleRef.Name != "fleet-webhook" {
+		if object.Kind == "ClusterRoleBinding" && object.RoleRef.Name != "fleet-webhook."+rancher {
 			t.Errorf("%s is bound in the whole cluster", object.RoleRef.Name)
 		}
 		if object.Kind == "RoleBinding" && object.Metadata.Name == secretsBinding {
@@ -218,15 +234,28 @@ func render(t *testing.T, folder string) []object {
 	if err != nil {
 		t.Fatalf("%v: %v", command, err)
 	}
+	return split(t, rendered)
+}
+
+// split reads a stream of YAML documents.
+func split(t *testing.T, stream []byte) []object {
+	t.Helper()
 	var objects []object
-	for _, text := range bytes.Split(rendered, []byte("\n---\n")) {
-		one := object{text: text}
-		if err := yaml.Unmarshal(text, &one); err != nil {
-			t.Fatalf("%s: %v", folder, err)
+	for _, text := range regexp.MustCompile(`(?m)^---\s*$`).Split(string(stream), -1) {
+		one := object{text: []byte(text)}
+		if err := yaml.Unmarshal(one.text, &one); err != nil {
+			t.Fatalf("%v in\n%s", err, text)
 		}
-		objects = append(objects, one)
+		if one.Kind != "" { // and not a comment alone
+			objects = append(objects, one)
+		}
 	}
 	return objects
+}
+
+// id tells objects of a cluster apart.
+func (o object) id() string {
+	return fmt.Sprintf("%s %s %s/%s", o.APIVersion, o.Kind, o.Metadata.Namespace, o.Metadata.Name)
 }
 
 func find(t *testing.T, objects []object, apiVersion, kind string) object {
@@ -266,4 +295,19 @@ func validate(t *testing.T, object object) error {
 		return problem
 	}
 	return nil
+}
+
+// OpenShift gives each namespace users of its own, and refuses pods that name another; the image names its own.
+func TestNoManifestSaysAsWhomThePodsRun(t *testing.T) {
+	for folder := range everything(t) {
+		for _, object := range render(t, folder) {
+			if bytes.Contains(object.text, []byte("runAsUser")) || bytes.Contains(object.text, []byte("fsGroup")) {
+				t.Errorf("%s: %s", folder, object.id())
+			}
+		}
+	}
+	image, err := os.ReadFile(manifests + "/Dockerfile")
+	if err != nil || !regexp.MustCompile(`(?m)^USER [1-9]\d*:[1-9]\d*$`).Match(image) {
+		t.Errorf("%v: the image runs as root, or as a name that Kubernetes cannot check", err)
+	}
 }
