@@ -1,0 +1,89 @@
+{{- /* What several templates say alike: names, labels, the image, the container. */}}
+
+{{- define "fleet-webhook.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if contains $name .Release.Name }}
+{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* For what the whole cluster sees: two releases share none of these. */}}
+{{- define "fleet-webhook.clusterName" -}}
+{{ include "fleet-webhook.fullname" . }}.{{ .Release.Namespace }}
+{{- end }}
+
+{{- define "fleet-webhook.selectorLabels" -}}
+app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "fleet-webhook.labels" -}}
+{{ include "fleet-webhook.selectorLabels" . }}
+app.kubernetes.io/part-of: fleet
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.extraLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "fleet-webhook.registry" -}}
+{{- with .Values.global.cattle.systemDefaultRegistry }}{{ trimSuffix "/" . }}/{{ end }}
+{{- end }}
+
+{{- define "fleet-webhook.image" -}}
+{{ include "fleet-webhook.registry" . }}{{ .Values.image.repository }}
+{{- if .Values.image.digest }}@{{ .Values.image.digest }}{{ else }}:{{ default .Chart.AppVersion .Values.image.tag }}{{ end }}
+{{- end }}
+
+{{- define "fleet-webhook.podAnnotations" -}}
+{{- if .Values.metrics.enabled }}
+prometheus.io/scrape: "true"
+prometheus.io/port: "9464"
+prometheus.io/path: /metrics
+{{- end }}
+{{- with .Values.extraAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* The variables, each once and in the order of their names. */}}
+{{- define "fleet-webhook.variables" -}}
+{{- $variables := dict }}
+{{- range $name, $value := .Values.config }}
+{{- /* YAML's numbers come as floating ones, which print as 2.62144e+07. */}}
+{{- $_ := set $variables $name (kindIs "float64" $value | ternary (int64 $value) $value | toString) }}
+{{- end }}
+{{- with .Values.unsignedDeliveries }}{{ $_ := set $variables "UNSIGNED_DELIVERIES" . }}{{ end }}
+{{- if ne .Values.webhookSecretName "gitjob-webhook" }}{{ $_ := set $variables "WEBHOOK_SECRET_NAME" .Values.webhookSecretName }}{{ end }}
+{{- if ne .Values.pollingInterval "1h" }}{{ $_ := set $variables "POLLING_INTERVAL" .Values.pollingInterval }}{{ end }}
+{{- with .Values.gitrepoNamespaces }}{{ $_ := set $variables "GITREPO_NAMESPACES" (join "," .) }}{{ end }}
+{{- if ne (int .Values.shutdownDelaySeconds) 10 }}{{ $_ := set $variables "SHUTDOWN_DELAY" (printf "%ds" (int .Values.shutdownDelaySeconds)) }}{{ end }}
+{{- with .Values.retry.sink }}{{ $_ := set $variables "K_SINK" . }}{{ end }}
+{{- if .Values.proxy }}
+{{- $_ := set $variables "HTTPS_PROXY" .Values.proxy }}
+{{- $_ := set $variables "NO_PROXY" .Values.noProxy }}
+{{- end }}
+{{- range $name := keys $variables | sortAlpha }}
+- name: {{ $name }}
+  value: {{ get $variables $name | quote }}
+{{- end }}
+{{- with .Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- /* As whom, the image says: OpenShift gives each namespace users of its own and refuses others. */}}
+{{- define "fleet-webhook.containerSecurity" -}}
+readOnlyRootFilesystem: true
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+{{- end }}
