@@ -42,36 +42,41 @@ impl<T: Clone> Remembered<T> {
     ///
     /// `good` gets what is kept and its age since that read began, as [`Self::last`] gives it. `read` is not polled
     /// where nothing has to be read; if the asker goes away meanwhile, the next one reads for itself.
-    pub(crate) async fn get(
+    pub(crate) fn get(
         &self,
         good: impl FnOnce(&T, Duration) -> bool,
         read: impl Future<Output = T>,
-    ) -> T {
-        self.get_keeping(good, read, |_, _, _| true).await
+    ) -> impl Future<Output = T> {
+        self.get_keeping(good, read, |_, _, _| true)
     }
 
     /// As [`Self::get`]; what was read takes the place of what is kept only if `replaces` says so of what is kept, its
     /// age, and what was read. The asker gets what was read in either case.
-    pub(crate) async fn get_keeping(
+    pub(crate) fn get_keeping(
         &self,
         good: impl FnOnce(&T, Duration) -> bool,
         read: impl Future<Output = T>,
         replaces: impl FnOnce(&T, Duration, &T) -> bool,
-    ) -> T {
-        let arrived = Instant::now();
-        let _turn = self.turn.lock().await;
-        if let Some(kept) = &*self.kept()
-            && (kept.began >= arrived || good(&kept.value, kept.age()))
-        {
-            return kept.value.clone();
+    ) -> impl Future<Output = T> {
+        // An async function holds what it is given twice, as an argument and while it awaits it: reads within reads
+        // would double their size with each until a thread's stack is too small.
+        let read = Box::pin(read);
+        async move {
+            let arrived = Instant::now();
+            let _turn = self.turn.lock().await;
+            if let Some(kept) = &*self.kept()
+                && (kept.began >= arrived || good(&kept.value, kept.age()))
+            {
+                return kept.value.clone();
+            }
+            let (began, began_at) = (Instant::now(), SystemTime::now());
+            let value = read.await;
+            let mut kept = self.kept();
+            if kept.as_ref().is_none_or(|kept| replaces(&kept.value, kept.age(), &value)) {
+                *kept = Some(Kept { value: value.clone(), began, began_at });
+            }
+            value
         }
-        let (began, began_at) = (Instant::now(), SystemTime::now());
-        let value = read.await;
-        let mut kept = self.kept();
-        if kept.as_ref().is_none_or(|kept| replaces(&kept.value, kept.age(), &value)) {
-            *kept = Some(Kept { value: value.clone(), began, began_at });
-        }
-        value
     }
 
     /// What is kept and its age, for those who wait for nobody; `Duration::MAX` where the clock was set back meanwhile.
@@ -156,6 +161,20 @@ mod tests {
         assert!(remembered.last().is_some());
         remembered.forget(Duration::ZERO);
         assert!(remembered.last().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_read_is_not_carried_about_by_those_who_wait_for_it() {
+        let remembered = Remembered::default();
+        let large = async {
+            let bytes = [1_u8; 100_000];
+            tokio::task::yield_now().await;
+            bytes.len()
+        };
+        assert!(size_of_val(&large) >= 100_000);
+        let get = remembered.get(|_, _| false, large);
+        assert!(size_of_val(&get) < 1_000, "{}", size_of_val(&get));
+        assert_eq!(get.await, 100_000);
     }
 
     #[tokio::test]
