@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, Response, header::HeaderMap};
+use reqwest::{Client, RequestBuilder, header::HeaderMap};
 use serde_json::Value;
 
 use super::space::Space;
@@ -155,14 +155,22 @@ impl Function {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        answer(request.send().await.expect("an answer")).await
+        self.answer(request).await
     }
 
     /// Sends any request.
     pub async fn request(&self, method: &str, path: &str) -> Answer {
         let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
         let request = self.client.request(method, format!("{}{path}", self.url));
-        answer(request.send().await.expect("an answer")).await
+        self.answer(request).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Answer {
+        let response = request.send().await;
+        let response = response.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log()));
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.expect("a body");
+        Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default() }
     }
 }
 
@@ -171,10 +179,4 @@ impl Drop for Function {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-async fn answer(response: Response) -> Answer {
-    let (status, headers) = (response.status().as_u16(), response.headers().clone());
-    let text = response.text().await.expect("a body");
-    Answer { status, headers, body: serde_json::from_str(&text).unwrap_or_default() }
 }
