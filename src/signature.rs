@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     delivery::Delivery,
-    secret::{Keys, Secret},
+    secret::{Keys, Secret, SecretValue},
 };
 
 /// Base64 with or without its padding.
@@ -44,6 +44,13 @@ pub enum Scheme {
     },
     /// The secret itself in a header.
     Token {
+        /// The secret's key.
+        key: &'static str,
+        /// The header, in lower case.
+        header: &'static str,
+    },
+    /// A UUID that stands for the secret, in a header, with or without its braces.
+    Uuid {
         /// The secret's key.
         key: &'static str,
         /// The header, in lower case.
@@ -108,16 +115,11 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyMissing(schemes) => {
-                let keys: Vec<_> =
-                    schemes.iter().map(|scheme| scheme.keys().join(" and ")).collect();
+                let keys: Vec<_> = schemes.iter().map(Scheme::key).collect();
                 write!(f, "it has no key {}", keys.join(", or "))
             }
             Self::KeyUnusable(scheme) => {
-                write!(
-                    f,
-                    "the value of its key {} is empty or malformed",
-                    scheme.keys().join(" or ")
-                )
+                write!(f, "the value of its key {} is empty or malformed", scheme.key())
             }
             Self::Unverified => f.write_str("the proof is missing or wrong"),
         }
@@ -127,7 +129,8 @@ impl fmt::Display for Refusal {
 /// Checks the proof of a delivery against one secret (contract §3); `schemes` are its provider's, the strongest first.
 ///
 /// The strongest scheme whose key the secret has is demanded, even where its value is empty: a sender cannot choose
-/// a weaker one. Beside the key's value, `<key>.previous` verifies, and until its time that of the version before.
+/// a weaker one. Beside the key's value, `<key>.previous` verifies, also that of a weaker scheme, so that hooks move to
+/// the stronger one by one; and until its time what the version before has under the demanded key.
 ///
 /// # Errors
 /// [`Refusal`] where this secret does not verify the delivery.
@@ -137,11 +140,21 @@ pub fn verify(
     secret: &Secret,
     now: Timestamp,
 ) -> Result<Verified, Refusal> {
-    let demanded = schemes.iter().find(|scheme| scheme.is_configured(&secret.current));
-    let scheme = demanded.ok_or(Refusal::KeyMissing(schemes))?;
-    let credentials = scheme.credentials(secret, now).ok_or(Refusal::KeyUnusable(scheme))?;
-    let proven = |credential: &Cow<'_, [u8]>| scheme.proves(delivery, credential, now);
-    if credentials.iter().any(proven) { Ok(Verified(())) } else { Err(Refusal::Unverified) }
+    let keys = &secret.current;
+    let mut demanded_and_weaker =
+        schemes.iter().skip_while(|scheme| !scheme.is_configured(keys)).peekable();
+    let scheme = *demanded_and_weaker.peek().ok_or(Refusal::KeyMissing(schemes))?;
+    let in_force = scheme.credentials(keys);
+    if in_force.is_empty() {
+        return Err(Refusal::KeyUnusable(scheme));
+    }
+    let before = secret.previous.as_ref().filter(|(_, until)| now < *until);
+    let before = before.map(|(keys, _)| scheme.credentials(keys)).unwrap_or_default();
+    let is_proven = in_force.iter().chain(&before).any(|it| scheme.proves(delivery, it, now))
+        || demanded_and_weaker.any(|scheme| {
+            scheme.rotated_credentials(keys).iter().any(|it| scheme.proves(delivery, it, now))
+        });
+    if is_proven { Ok(Verified(())) } else { Err(Refusal::Unverified) }
 }
 
 /// Says whether a delivery comes with a proof of any of these schemes, right or wrong.
@@ -160,63 +173,66 @@ pub(crate) fn is_basic(delivery: &Delivery) -> bool {
 }
 
 impl Scheme {
+    /// Whether the secret has its key, whatever the value.
     fn is_configured(&self, keys: &Keys) -> bool {
-        self.keys().iter().all(|key| keys.value(key).is_some())
+        keys.value(self.key()).is_some()
     }
 
-    /// The secret's keys that it takes.
-    fn keys(&self) -> Vec<&'static str> {
+    /// The secret's key that it cannot do without.
+    const fn key(&self) -> &'static str {
         match *self {
             Self::HmacSha256 { key, .. }
             | Self::Token { key, .. }
+            | Self::Uuid { key, .. }
             | Self::StandardWebhooks { key }
-            | Self::Gitee { key } => vec![key],
-            Self::Basic { username, password } => vec![username, password],
+            | Self::Gitee { key } => key,
+            Self::Basic { password, .. } => password,
         }
     }
 
-    /// What may be proven to this secret now; `None` where the value in force is unusable, which is a mistake.
-    fn credentials<'s>(&self, secret: &'s Secret, now: Timestamp) -> Option<Vec<Cow<'s, [u8]>>> {
-        let version_before =
-            secret.previous.as_ref().filter(|(_, until)| now < *until).map(|(keys, _)| keys);
-        let in_force = self.credential(&secret.current)?;
-        let rotated = self.rotated_credential(&secret.current);
-        let before = version_before.and_then(|keys| self.credential(keys));
-        Some([Some(in_force), rotated, before].into_iter().flatten().collect())
-    }
-
-    fn credential<'k>(&self, keys: &'k Keys) -> Option<Cow<'k, [u8]>> {
+    /// What may be proven to these keys, in each form in which it may be meant; nothing where the value is unusable.
+    fn credentials<'k>(&self, keys: &'k Keys) -> Vec<Cow<'k, [u8]>> {
         match self {
-            Self::HmacSha256 { key, .. } | Self::Token { key, .. } | Self::Gitee { key } => {
-                keys.value(key)?.usable().map(Cow::Borrowed)
-            }
-            Self::StandardWebhooks { key } => keys
-                .value(key)?
-                .usable()
-                .filter(|secret| standard_webhooks::signing_key(secret).is_some())
-                .map(Cow::Borrowed),
             Self::Basic { username, password } => {
-                basic::credential(keys.value(username)?, keys.value(password)?)
+                basic::credentials(keys.value(username), keys.value(password))
             }
+            _ => self.forms_of(keys.value(self.key())),
         }
     }
 
-    /// The credential of `<key>.previous`.
-    fn rotated_credential<'k>(&self, keys: &'k Keys) -> Option<Cow<'k, [u8]>> {
+    /// The same for `<key>.previous`.
+    fn rotated_credentials<'k>(&self, keys: &'k Keys) -> Vec<Cow<'k, [u8]>> {
         let previous = |key: &str| keys.value(&format!("{key}.previous"));
         match self {
-            Self::HmacSha256 { key, .. }
-            | Self::Token { key, .. }
-            | Self::StandardWebhooks { key }
-            | Self::Gitee { key } => previous(key)?.usable().map(Cow::Borrowed),
             Self::Basic { username, password } => match (previous(username), previous(password)) {
-                (None, None) => None,
+                (None, None) => Vec::new(),
                 // The half without a previous value was not changed.
-                (user, pass) => basic::credential(
-                    user.or_else(|| keys.value(username))?,
-                    pass.or_else(|| keys.value(password))?,
+                (user, pass) => basic::credentials(
+                    user.or_else(|| keys.value(username)),
+                    pass.or_else(|| keys.value(password)),
                 ),
             },
+            _ => self.forms_of(previous(self.key())),
+        }
+    }
+
+    fn forms_of<'k>(&self, value: Option<&'k SecretValue>) -> Vec<Cow<'k, [u8]>> {
+        let Some(value) = value else { return Vec::new() };
+        let token = || value.token().into_iter();
+        match self {
+            Self::Token { .. } => token().map(Cow::Borrowed).collect(),
+            Self::Uuid { .. } => token()
+                .map(without_braces)
+                .filter(|uuid| !uuid.is_empty())
+                .map(Cow::Borrowed)
+                .collect(),
+            Self::StandardWebhooks { .. } => token()
+                .filter(|secret| standard_webhooks::signing_key(secret).is_some())
+                .map(Cow::Borrowed)
+                .collect(),
+            Self::HmacSha256 { .. } | Self::Gitee { .. } | Self::Basic { .. } => {
+                value.candidates().map(Cow::Borrowed).collect()
+            }
         }
     }
 
@@ -227,7 +243,10 @@ impl Scheme {
             }
             Self::Token { header, .. } => delivery
                 .header_value(header)
-                .is_some_and(|token| same(token.as_bytes(), credential)),
+                .is_some_and(|token| same(token.as_bytes().trim_ascii(), credential)),
+            Self::Uuid { header, .. } => delivery
+                .header_value(header)
+                .is_some_and(|uuid| same(without_braces(uuid.as_bytes().trim_ascii()), credential)),
             Self::StandardWebhooks { .. } => standard_webhooks::proves(delivery, credential, now),
             Self::Basic { .. } => basic::proves(delivery, credential),
             Self::Gitee { .. } => gitee::proves(delivery, credential, now),
@@ -238,12 +257,16 @@ impl Scheme {
     const fn proof_header(&self) -> (&'static str, &'static str) {
         match self {
             Self::HmacSha256 { header, prefix, .. } => (header, prefix),
-            Self::Token { header, .. } => (header, ""),
+            Self::Token { header, .. } | Self::Uuid { header, .. } => (header, ""),
             Self::StandardWebhooks { .. } => (standard_webhooks::SIGNATURE, ""),
             Self::Basic { .. } => (basic::HEADER, ""),
             Self::Gitee { .. } => (gitee::TOKEN, ""),
         }
     }
+}
+
+fn without_braces(uuid: &[u8]) -> &[u8] {
+    uuid.strip_prefix(b"{").and_then(|uuid| uuid.strip_suffix(b"}")).unwrap_or(uuid)
 }
 
 /// Compares secret material in a time that depends on neither value: their hashes, which are of one length.

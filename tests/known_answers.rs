@@ -120,6 +120,7 @@ fn accepted_by(
         for scheme in provider.schemes {
             let (Scheme::HmacSha256 { key, .. }
             | Scheme::Token { key, .. }
+            | Scheme::Uuid { key, .. }
             | Scheme::StandardWebhooks { key }
             | Scheme::Gitee { key }) = scheme
             else {

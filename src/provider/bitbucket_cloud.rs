@@ -24,7 +24,7 @@ pub(super) static PROVIDER: Provider = Provider {
             prefix: "sha256=",
             over: Signed::RawBody,
         },
-        Scheme::Token { key: "bitbucket", header: "x-hook-uuid" },
+        Scheme::Uuid { key: "bitbucket", header: "x-hook-uuid" },
     ],
     hosts: Hosts::Only(Service::BitbucketCloud),
     parse,

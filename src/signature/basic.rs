@@ -9,9 +9,23 @@ use crate::{delivery::Delivery, secret::SecretValue};
 
 pub(super) const HEADER: &str = "authorization";
 
-/// `user:password`; `None` where one of them is empty.
-pub(super) fn credential(user: &SecretValue, password: &SecretValue) -> Option<Cow<'static, [u8]>> {
-    Some(Cow::Owned([user.usable()?, b":", password.usable()?].concat()))
+/// `user:password`, in each form in which they may be meant; nothing without a password. The user name may be missing
+/// or empty, and has to be sent empty then: Azure DevOps takes a password alone.
+pub(super) fn credentials<'k>(
+    user: Option<&SecretValue>,
+    password: Option<&SecretValue>,
+) -> Vec<Cow<'k, [u8]>> {
+    let forms = |value: Option<&SecretValue>| -> Vec<Vec<u8>> {
+        value.into_iter().flat_map(SecretValue::candidates).map(<[u8]>::to_vec).collect()
+    };
+    let mut users = forms(user);
+    if users.is_empty() {
+        users.push(Vec::new());
+    }
+    let passwords = forms(password);
+    let pairs =
+        users.iter().flat_map(|user| passwords.iter().map(move |password| (user, password)));
+    pairs.map(|(user, password)| Cow::Owned([user, &b":"[..], password].concat())).collect()
 }
 
 /// Says whether the delivery comes with this `user:password`.

@@ -17,8 +17,9 @@ const TOLERANCE_MILLISECONDS: u64 = 60 * 60 * 1000;
 
 /// Says whether the token is the secret, or the secret's signature of a time within the hour.
 pub(super) fn proves(delivery: &Delivery, secret: &[u8], now: Timestamp) -> bool {
-    let is_secret =
-        delivery.header_value(TOKEN).is_some_and(|token| same(token.as_bytes(), secret));
+    let is_secret = delivery
+        .header_value(TOKEN)
+        .is_some_and(|token| same(token.as_bytes().trim_ascii(), secret.trim_ascii()));
     is_secret || is_signature(delivery, secret, now)
 }
 

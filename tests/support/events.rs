@@ -257,6 +257,7 @@ pub fn keys_of(scheme: &Scheme) -> Vec<&'static str> {
     match scheme {
         Scheme::HmacSha256 { key, .. }
         | Scheme::Token { key, .. }
+        | Scheme::Uuid { key, .. }
         | Scheme::StandardWebhooks { key }
         | Scheme::Gitee { key } => vec![key],
         Scheme::Basic { username, password } => vec![username, password],
@@ -309,7 +310,7 @@ fn of_another_commit(mut request: Request) -> Request {
 const fn proof_header(scheme: &Scheme) -> (&'static str, &'static str) {
     match scheme {
         Scheme::HmacSha256 { header, prefix, .. } => (header, prefix),
-        Scheme::Token { header, .. } => (header, ""),
+        Scheme::Token { header, .. } | Scheme::Uuid { header, .. } => (header, ""),
         Scheme::StandardWebhooks { .. } => ("webhook-signature", "v1,"),
         Scheme::Basic { .. } => ("authorization", "Basic "),
         Scheme::Gitee { .. } => ("x-gitee-token", ""),
@@ -350,7 +351,9 @@ fn put_proof(
             let digest = hex::encode(mac(secret(key).as_bytes(), &[&signed]));
             set(headers, header, format!("{prefix}{digest}"));
         }
-        Scheme::Token { key, header } => set(headers, header, secret(key)),
+        Scheme::Token { key, header } | Scheme::Uuid { key, header } => {
+            set(headers, header, secret(key));
+        }
         Scheme::StandardWebhooks { key } => {
             let timestamp = now.as_second().to_string();
             let id =

@@ -35,11 +35,18 @@ fn anything_else_does_not() {
 }
 
 #[test]
-fn both_halves_are_needed() {
-    let half = secret(&[("azure-password", "pass")]);
-    assert!(matches!(judged(":pass", &half), Err(Refusal::KeyMissing(_))));
-    let empty = secret(&[("azure-username", ""), ("azure-password", "pass")]);
-    assert!(matches!(judged(":pass", &empty), Err(Refusal::KeyUnusable(_))));
+fn a_password_is_needed_and_a_user_name_is_not() {
+    for alone in [
+        &[("azure-password", "pass")][..],
+        &[("azure-username", ""), ("azure-password", "pass")],
+        &[("azure-username", "\n"), ("azure-password", "pass\n")],
+    ] {
+        assert!(judged(":pass", &secret(alone)).is_ok(), "{alone:?}");
+        assert_eq!(judged("fleet:pass", &secret(alone)), Err(Refusal::Unverified), "{alone:?}");
+        assert_eq!(judged("pass", &secret(alone)), Err(Refusal::Unverified), "{alone:?}");
+    }
+    let name = secret(&[("azure-username", "fleet")]);
+    assert!(matches!(judged("fleet:", &name), Err(Refusal::KeyMissing(_))));
     let empty = secret(&[("azure-username", "fleet"), ("azure-password", "")]);
     assert!(matches!(judged("fleet:", &empty), Err(Refusal::KeyUnusable(_))));
 }

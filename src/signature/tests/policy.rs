@@ -16,7 +16,7 @@ fn a_secret_without_a_key_of_the_provider_says_so() {
     }
     let both = verify(provider("azure-devops"), &token(""), &secret(&[]), now());
     let Err(refusal) = both else { panic!("is refused") };
-    assert_eq!(refusal.to_string(), "it has no key azure-username and azure-password");
+    assert_eq!(refusal.to_string(), "it has no key azure-password");
 }
 
 #[test]
@@ -63,6 +63,41 @@ fn the_previous_value_of_a_key_verifies_beside_it() {
     }
     let empty = secret(&[("gitlab", "new"), ("gitlab.previous", "")]);
     assert!(gitlab("", &empty).is_err());
+}
+
+#[test]
+fn hooks_move_to_the_stronger_proof_one_by_one() {
+    let moving = secret(&[("gitlab-signing-token", "whsec_dGVzdA=="), ("gitlab.previous", "old")]);
+    assert!(gitlab("old", &moving).is_ok());
+    assert!(gitlab("other", &moving).is_err());
+    let uuid = delivery(&[("x-hook-uuid", "{uuid}")], "{}");
+    let moving = secret(&[("bitbucket-hmac", "new"), ("bitbucket.previous", "{uuid}")]);
+    assert!(verify(provider("bitbucket-cloud"), &uuid, &moving, now()).is_ok());
+    let signed = delivery(&[("x-forgejo-signature", hmac_hex("old", "{}").as_str())], "{}");
+    let moving = secret(&[("forgejo", "new"), ("gogs.previous", "old")]);
+    assert!(verify(provider("forgejo"), &signed, &moving, now()).is_ok());
+    // The other way there is no going: what is stronger than the key in force has no previous value.
+    let signed = delivery(&[("x-gitea-signature", hmac_hex("old", "{}").as_str())], "{}");
+    let back = secret(&[("gogs", "new"), ("gitea.previous", "old")]);
+    assert!(verify(provider("gitea"), &signed, &back, now()).is_err());
+}
+
+#[test]
+fn a_value_counts_as_it_is_and_without_one_trailing_newline() {
+    for (stored, signed_with, verifies) in [
+        ("s3cret", "s3cret", true),
+        ("s3cret\n", "s3cret", true),
+        ("s3cret\n", "s3cret\n", true),
+        ("s3cret\r\n", "s3cret", true),
+        ("s3cret\n\n", "s3cret", false),
+        ("s3cret", "s3cret\n", false),
+        (" s3cret", "s3cret", false),
+    ] {
+        let signature = format!("sha256={}", hmac_hex(signed_with, "{}"));
+        let delivery = delivery(&[("x-hub-signature-256", signature.as_str())], "{}");
+        let verified = verify(provider("github"), &delivery, &secret(&[("github", stored)]), now());
+        assert_eq!(verified.is_ok(), verifies, "{stored:?} {signed_with:?}");
+    }
 }
 
 #[test]
