@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 )
 
@@ -33,6 +34,28 @@ func TestTheDocumentedInstallationsArePublicGuardedAndNamed(t *testing.T) {
 	}
 }
 
+// As a shell runs it in a clone, with Helm's own program on a real API server.
+func TestTheDocumentedHelmCommandInstalls(t *testing.T) {
+	page, err := os.ReadFile("../../docs/in-the-cluster.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile("(?s)\n```sh by=[^\n]*\n(.*?)```\n").FindAllSubmatch(page, -1)
+	if len(commands) != 1 {
+		t.Fatalf("the page has %d blocks for this test", len(commands))
+	}
+	cluster := serve(t)
+	t.Setenv("KUBECONFIG", cluster.kubeconfig)
+	t.Setenv("PATH", filepath.Dir(helm(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
+	notes, err := run(string(commands[0][1]), "bash", "-euc", "cd ../..; . /dev/stdin")
+	if err != nil {
+		t.Fatal(notes)
+	}
+	if !strings.Contains(notes, "//hooks.example.com/") {
+		t.Errorf("no callback URL in\n%s", notes)
+	}
+}
+
 // everything is what users apply, the installations of docs/in-the-cluster.md among it.
 func everything(t *testing.T) map[string]string {
 	t.Helper()
@@ -55,7 +78,7 @@ func installations(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := regexp.MustCompile("(?s)\n```yaml\n(.*?)```\n").FindAllSubmatch(page, -1)
+	examples := regexp.MustCompile("(?s)\n```yaml [^\n]*\n(.*?)```\n").FindAllSubmatch(page, -1)
 	if len(examples) != 3 {
 		t.Fatalf("the page has %d kustomizations", len(examples))
 	}

@@ -1,0 +1,318 @@
+//! README.md and docs/: each command in them is run as it stands, or the page says why it cannot be; links lead somewhere.
+//!
+//! What stands behind the language of a fenced block is for this test; a reader sees nothing of it:
+//!
+//! | mark | what becomes of the block |
+//! | --- | --- |
+//! | `run` | it runs, in the root of the repository; with `until=TEXT` until it has printed that |
+//! | `run=cluster` | it runs with `kubectl` for a real API server, in a folder that holds `knative` |
+//! | `by=FILE` | that test does it, and names the page |
+//! | `needs=WHAT` | nobody can run it here: [`NEEDS`] has the reasons |
+//!
+//! A block of `text` behind one that runs holds lines that this has to print.
+
+#![cfg(all(feature = "lambda", feature = "knative", feature = "aws"))]
+
+mod support;
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    io::{BufRead as _, BufReader, Read as _},
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use support::{real_cluster::RealCluster, tools::tool};
+
+/// Why a block cannot be run here.
+const NEEDS: [(&str, &str); 7] = [
+    ("controllers", "it needs Kubernetes' controllers, and the API server of the tests has none"),
+    ("aws", "it makes something in an AWS account"),
+    ("registry", "it pushes an image to a registry of yours"),
+    ("nodes", "it needs pods that run, and the API server of the tests has no nodes"),
+    ("itself", "it runs this test"),
+    ("prometheus", "it is a query for a Prometheus that scrapes the service"),
+    ("time", "it measures for minutes, on a machine that does nothing else"),
+];
+
+/// A fenced block of a page.
+struct Block {
+    page: String,
+    line: usize,
+    language: String,
+    marks: Vec<(String, Option<String>)>,
+    text: String,
+}
+
+impl Block {
+    fn mark(&self, name: &str) -> Option<&Option<String>> {
+        self.marks.iter().find(|(mark, _)| mark == name).map(|(_, value)| value)
+    }
+
+    fn runs_on(&self, place: Option<&str>) -> bool {
+        self.mark("run").is_some_and(|value| value.as_deref() == place)
+    }
+
+    fn place(&self) -> String {
+        format!("{}:{}", self.page, self.line)
+    }
+}
+
+#[test]
+fn every_block_is_run_or_says_why_not() {
+    for block in pages().iter().flat_map(|page| blocks(page)) {
+        let place = block.place();
+        match block.language.as_str() {
+            "mermaid" | "text" => {}
+            "json" => {
+                let json: Result<serde_json::Value, _> = serde_json::from_str(&block.text);
+                assert!(json.is_ok(), "{place}: {json:?}");
+            }
+            _ => {
+                let how = ["run", "by", "needs"].map(|mark| block.mark(mark).is_some());
+                let marks = how.iter().filter(|is_there| **is_there).count();
+                assert_eq!(
+                    marks, 1,
+                    "{place}: a block is marked run, by= or needs=: tests/docs.rs"
+                );
+            }
+        }
+        if let Some(reason) = block.mark("needs") {
+            let reason = reason.as_deref().unwrap_or_default();
+            assert!(NEEDS.iter().any(|(needs, _)| *needs == reason), "{place}: needs={reason}?");
+        }
+        if let Some(test) = block.mark("by") {
+            let test = test.as_deref().unwrap_or_default();
+            let text = fs::read_to_string(root().join(test)).unwrap_or_default();
+            assert!(text.contains(&block.page), "{place}: {test} does not name {}", block.page);
+        }
+    }
+}
+
+#[test]
+fn what_needs_nothing_but_rust_runs_and_prints_what_the_page_says() {
+    for page in pages() {
+        let blocks = blocks(&page);
+        for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.runs_on(None)) {
+            let printed = run(block, &root(), &[]);
+            let promised = blocks.get(at + 1).filter(|next| next.language == "text");
+            for line in promised.map(|block| block.text.lines()).into_iter().flatten() {
+                let line = line.trim_end();
+                assert!(
+                    line == "…" || printed.contains(line),
+                    "{} does not print {line:?} but\n{printed}",
+                    block.place()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs the real API server: tests/README.md"]
+fn what_needs_a_cluster_runs_on_a_real_api_server() {
+    let cluster = RealCluster::start("docs");
+    let folder = Installation::new(&cluster);
+    let path = format!("{}:{}", folder.0.join("bin").display(), env!("PATH"));
+    let kubeconfig = cluster.directory.join("kubeconfig").display().to_string();
+    for block in pages().iter().flat_map(|page| blocks(page)) {
+        if block.runs_on(Some("cluster")) {
+            run(&block, &folder.0, &[("PATH", &path), ("KUBECONFIG", &kubeconfig)]);
+        }
+    }
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    for page in pages() {
+        let text = without_blocks(&read(&page)).replace('\n', " ");
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')) {
+            let (link, _) = link;
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(&page).parent().expect("has a folder");
+            let target = if file.is_empty() { PathBuf::from(&page) } else { folder.join(file) };
+            assert!(root().join(&target).exists(), "{page}: {link} is not there");
+            let anchors = if anchor.is_empty() {
+                BTreeSet::from([String::new()])
+            } else {
+                anchors(&read(&target.display().to_string()))
+            };
+            assert!(anchors.contains(anchor), "{page}: {link} has no such heading");
+        }
+    }
+}
+
+#[test]
+fn the_readme_is_read_in_one_sitting() {
+    assert!(read("README.md").lines().count() <= 150, "what is more belongs into docs/");
+}
+
+/// Runs a block in a shell that stops at the first failure, and gives what it printed.
+fn run(block: &Block, folder: &Path, variables: &[(&str, &str)]) -> String {
+    let mut shell = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", &block.text])
+        .current_dir(folder)
+        .env_clear()
+        .envs(env::vars().filter(|(name, _)| !is_set_by_cargo(name)))
+        .env("PORT", free_port())
+        .envs(variables.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("there is bash");
+    let mut output = BufReader::new(shell.stdout.take().expect("is piped"));
+    let mut printed = String::new();
+    let Some(last) = block.mark("until").and_then(Option::as_deref) else {
+        output.read_to_string(&mut printed).expect("is text");
+        let status = shell.wait().expect("ends");
+        assert!(status.success(), "{}: {status}\n{printed}", block.place());
+        return printed;
+    };
+    while !printed.contains(last) {
+        let read = output.read_line(&mut printed).expect("is text");
+        assert!(read > 0, "{} ends without {last:?}:\n{printed}", block.place());
+    }
+    let group = format!("-{}", shell.id());
+    let killed =
+        Command::new("kill").args(["-TERM", "--", &group]).status().expect("there is kill");
+    assert!(killed.success(), "{}: cannot be ended", block.place());
+    output.read_to_string(&mut printed).expect("is text");
+    shell.wait().expect("ends");
+    printed
+}
+
+/// Whether cargo has set it for this test: build scripts look at some of them, and would build it all again.
+fn is_set_by_cargo(name: &str) -> bool {
+    ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
+}
+
+fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("is bound").port().to_string()
+}
+
+/// A folder with `knative`, `my-fleet-webhook` and a `kubectl`, and a cluster with what the pages take for granted.
+struct Installation(PathBuf);
+
+impl Installation {
+    fn new(cluster: &RealCluster) -> Self {
+        let folder = cluster.directory.join("docs");
+        let first = blocks("docs/in-the-cluster.md")
+            .into_iter()
+            .find(|block| block.language == "yaml")
+            .expect("has a kustomization");
+        fs::create_dir_all(folder.join("my-fleet-webhook")).expect("can be made");
+        fs::write(folder.join("my-fleet-webhook/kustomization.yaml"), first.text)
+            .expect("can be written");
+        let copied = Command::new("cp")
+            .args(["-r", "knative"])
+            .arg(&folder)
+            .current_dir(root())
+            .status()
+            .expect("there is cp");
+        assert!(copied.success());
+        fs::create_dir_all(folder.join("bin")).expect("can be made");
+        let kubectl = folder.join("bin/kubectl");
+        let program = tool("cluster");
+        fs::write(&kubectl, format!("#!/bin/sh\nexec '{}' kubectl \"$@\"\n", program.display()))
+            .expect("can be written");
+        let executable = Command::new("chmod").arg("755").arg(&kubectl).status();
+        assert!(executable.expect("there is chmod").success());
+        cluster.kubectl(&["apply", "-f", "-"], TAKEN_FOR_GRANTED);
+        Self(folder)
+    }
+}
+
+/// Fleet's namespaces, a GitRepo, and the Ingress of Fleet's page on webhooks.
+const TAKEN_FOR_GRANTED: &str = r#"
+{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "cattle-fleet-system"}}
+---
+{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fleet-local"}}
+---
+{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fleet-default"}}
+---
+{"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo",
+ "metadata": {"name": "simple", "namespace": "fleet-local"}, "spec": {"repo": "https://github.com/rancher/fleet-examples"}}
+---
+{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+ "metadata": {"name": "webhook-ingress", "namespace": "cattle-fleet-system"},
+ "spec": {"rules": [{"host": "your.domain.com", "http": {"paths": [{"path": "/", "pathType": "Prefix",
+  "backend": {"service": {"name": "gitjob", "port": {"number": 80}}}}]}}]}}
+"#;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(page: &str) -> String {
+    fs::read_to_string(root().join(page)).unwrap_or_else(|error| panic!("{page}: {error}"))
+}
+
+/// The pages by their paths in the repository, the README first: it makes the secret that others look at.
+fn pages() -> Vec<String> {
+    let docs = fs::read_dir(root().join("docs")).expect("is a folder").flatten();
+    let docs = docs.map(|file| format!("docs/{}", file.file_name().to_string_lossy()));
+    let mut docs: Vec<String> = docs.filter(|page| page.ends_with(".md")).collect();
+    docs.sort();
+    let first = ["README.md", "SECURITY.md", "CONTRIBUTING.md"].map(str::to_owned);
+    first.into_iter().chain(docs).collect()
+}
+
+/// The fenced blocks of a page. In a list they are indented, and so is each line of them.
+fn blocks(page: &str) -> Vec<Block> {
+    let text = read(page);
+    let mut lines = text.lines().zip(1..);
+    let mut blocks = Vec::new();
+    while let Some((opening, line)) = lines.next() {
+        let Some(info) = opening.trim_start().strip_prefix("```") else { continue };
+        let indent = opening.len() - opening.trim_start().len();
+        let mut words = info.split_whitespace().map(str::to_owned);
+        let language = words.next().unwrap_or_default();
+        let marks = words.map(|word| match word.split_once('=') {
+            Some((mark, value)) => (mark.to_owned(), Some(value.to_owned())),
+            None => (word, None),
+        });
+        let mut block = Block {
+            page: page.to_owned(),
+            line,
+            language,
+            marks: marks.collect(),
+            text: String::new(),
+        };
+        for (within, _) in lines.by_ref() {
+            if within.trim() == "```" {
+                break;
+            }
+            block.text.push_str(within.get(indent..).unwrap_or_default());
+            block.text.push('\n');
+        }
+        blocks.push(block);
+    }
+    blocks
+}
+
+fn without_blocks(text: &str) -> String {
+    text.split("```").step_by(2).collect()
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let text = without_blocks(text);
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings
+        .map(|heading| {
+            let words = heading.trim_start_matches('#').trim().to_lowercase();
+            let kept =
+                words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+            kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
