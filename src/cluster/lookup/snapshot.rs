@@ -45,13 +45,14 @@ impl Lookup {
             Ok(_) => age < ttl,
             Err(_) => age < failure_ttl,
         };
-        let snapshot = self.snapshot.get(reuse, self.take_snapshot(ttl)).await?;
+        let snapshot = self.snapshot.get(reuse, Box::pin(self.take_snapshot(ttl))).await?;
         let keys: BTreeSet<_> = repository.keys(&self.hasher).into_iter().collect();
         let mut found = Found::default();
         for key in keys.into_iter().filter(|key| snapshot.places.hold(*key)) {
             let reuse = |found: &Found, age| found.incomplete.is_none() || age < failure_ttl;
-            let read =
-                snapshot.reads_of(key).get(reuse, self.read_for(trust, key, &snapshot)).await;
+            // Boxed, as the others: what waits for a read is held several times over in the futures around it.
+            let read = Box::pin(self.read_for(trust, key, &snapshot));
+            let read = snapshot.reads_of(key).get(reuse, read).await;
             found.gitrepos.extend(read.gitrepos);
             found.incomplete = found.incomplete.or(read.incomplete);
         }
@@ -65,7 +66,8 @@ impl Lookup {
             Trust::Unverified => self.unverified_reads.acquire().await.ok(),
         };
         let reuse = |scanned: &Result<_, _>, age| scanned.is_ok() || age < trust.failure_ttl();
-        let scan = snapshot.with_namespaces.get(reuse, self.scan(Include::Metadata, None));
+        let scan = Box::pin(self.scan(Include::Metadata, None));
+        let scan = snapshot.with_namespaces.get(reuse, scan);
         self.read(&BTreeSet::from([key]), &snapshot.places, scan).await
     }
 
