@@ -13,10 +13,10 @@ use crate::{
         lookup::Lookup,
         patch::Patcher,
     },
-    config::{Config, GlobalSecret, Platform},
+    config::{Config, Platform},
     receiver::Receiver,
     retry::RetryQueue,
-    secret::store::{GlobalSource, SecretStore},
+    secret::{source::SecretSource, store::SecretStore},
     telemetry::Metrics,
 };
 
@@ -45,10 +45,11 @@ impl Assembly {
             Platform::Http => Metrics::new(),
         });
         let (cluster, url) = connect(config.cluster.clone(), Arc::clone(&metrics)).await?;
-        let global = global_source(config).await;
+        let global = config.global_secret.clone();
         let secret = global.to_string();
+        let source = SecretSource::new(cluster.clone(), global, config.rotation_window);
         let (cache_ttl, lookup_ttl) = (config.secret_cache_ttl, config.lookup_cache_ttl);
-        let secrets = SecretStore::new(cluster.clone(), global, cache_ttl, lookup_ttl);
+        let secrets = SecretStore::new(source, cache_ttl, lookup_ttl);
         let lookup = Lookup::new(cluster.clone(), config.gitrepo_namespaces.clone(), lookup_ttl);
         #[cfg(feature = "knative")]
         let index = (config.platform == Platform::Http)
@@ -100,23 +101,5 @@ impl Assembly {
             };
             tracing::info!(cluster, secret, secret.present = present, "starting");
         }
-    }
-}
-
-#[cfg_attr(
-    not(feature = "aws"),
-    expect(clippy::unused_async, reason = "AWS is asked for its region")
-)]
-async fn global_source(config: &Config) -> GlobalSource {
-    match config.global_secret.clone() {
-        GlobalSecret::Kubernetes { namespace, name, named } => {
-            GlobalSource::Kubernetes { namespace, name, named }
-        }
-        #[cfg(feature = "aws")]
-        GlobalSecret::SecretsManager(id) => GlobalSource::SecretsManager {
-            client: crate::aws::secrets_manager::SecretsManager::new(crate::aws::config().await),
-            id,
-            rotation_window: config.rotation_window,
-        },
     }
 }

@@ -2,7 +2,7 @@
 
 mod variables;
 
-use std::{env, fs, net::IpAddr, time::Duration};
+use std::{env, fmt, fs, net::IpAddr, time::Duration};
 
 use self::variables::Variables;
 use crate::{repo_url::HostAliases, telemetry::LogFormat};
@@ -93,6 +93,15 @@ pub enum GlobalSecret {
     },
     /// `WEBHOOK_SECRET_ID`: a secret in Secrets Manager, by id or ARN.
     SecretsManager(AwsName),
+}
+
+impl fmt::Display for GlobalSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kubernetes { namespace, name, .. } => write!(f, "{namespace}/{name}"),
+            Self::SecretsManager(id) => id.fmt(f),
+        }
+    }
 }
 
 /// `UNSIGNED_DELIVERIES`: what becomes of a GitRepo for which no secret is configured at all.

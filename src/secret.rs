@@ -1,10 +1,13 @@
-//! Webhook secrets: their keys and values, redacted; `signature` verifies with them, `secret/*` read them.
+//! Webhook secrets: their keys and values, redacted; `signature` verifies with them, `secret/*` read and keep them.
 
+pub mod check;
 mod kubernetes;
 #[cfg(feature = "aws")]
 mod secrets_manager;
-mod slot;
+mod seldom;
+pub mod source;
 pub mod store;
+mod warnings;
 
 use std::{collections::BTreeMap, fmt};
 
@@ -80,15 +83,26 @@ pub enum ReadError {
     /// There is no such secret.
     #[error("no such secret")]
     Missing,
-    /// The secret, or the key that it is encrypted with, may not be read.
-    #[error("may not be read")]
-    Forbidden,
-    /// The secret is there, but it is not what it should be; says what it is instead.
-    #[error("cannot be used: {0}")]
-    Unusable(String),
+    /// The secret, or the key that it is encrypted with, may not be read; in the words of whoever refuses it.
+    #[error("may not be read: {0}")]
+    Forbidden(String),
+    /// The secret is there, but it is not what it should be.
+    #[error("cannot be used: {what}")]
+    Unusable {
+        /// What it is instead.
+        what: String,
+        /// The version before, and until when that still verifies.
+        before: Option<(Secret, Timestamp)>,
+    },
     /// The store did not answer in time, or not with a secret; says what it answered.
     #[error("cannot be had: {0:#}")]
     Unreachable(anyhow::Error),
+}
+
+impl ReadError {
+    fn unusable(what: impl Into<String>) -> Self {
+        Self::Unusable { what: what.into(), before: None }
+    }
 }
 
 #[cfg(test)]

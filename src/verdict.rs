@@ -11,10 +11,7 @@ use crate::{
     delivery::Delivery,
     gitrepo::GitRepo,
     provider::Provider,
-    secret::{
-        Secret,
-        store::{Check, SecretOf, SecretStore},
-    },
+    secret::{Secret, check::Check, source::SecretOf, store::SecretStore},
     signature::{self, Refusal, Verified},
 };
 
@@ -100,7 +97,7 @@ impl<'a> Judge<'a> {
         let global = match sender {
             Sender::Iam(verified) => Check::Verified(verified),
             Sender::Signed { .. } => {
-                store.check(SecretOf::Everyone, |secret| sender.verify(secret)).await
+                store.check(SecretOf::Global, |secret| sender.verify(secret)).await
             }
         };
         Self { store, sender, unsigned, global, own: BTreeMap::new() }

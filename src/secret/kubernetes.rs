@@ -27,14 +27,14 @@ pub(super) async fn read(
     let read = || cluster.object::<KubernetesSecret>(&path);
     let secret = cluster.retrying(until, read).await.map_err(|error| match error {
         ApiError::NotFound => ReadError::Missing,
-        ApiError::Forbidden(StatusCode::FORBIDDEN) => ReadError::Forbidden,
+        error @ ApiError::Forbidden(StatusCode::FORBIDDEN) => {
+            ReadError::Forbidden(error.to_string())
+        }
         error => ReadError::Unreachable(error.into()),
     })?;
     let decoded = secret.data.unwrap_or_default().into_iter().map(|(key, value)| {
         let value = BASE64_STANDARD.decode(value);
-        value
-            .map(|value| (key, value))
-            .map_err(|_| ReadError::Unusable("a value is not base64".to_owned()))
+        value.map(|value| (key, value)).map_err(|_| ReadError::unusable("a value is not base64"))
     });
     Ok(Secret { current: decoded.collect::<Result<Keys, _>>()?, previous: None })
 }

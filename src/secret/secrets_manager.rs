@@ -23,32 +23,45 @@ pub(super) async fn read(
 ) -> Result<Secret, ReadError> {
     let version = secrets.version(id, Stage::Current).await.map_err(read_error)?;
     let until = previous_until(&version, rotation_window).filter(|until| now < *until);
-    let current = keys(&text(version)?)?;
+    let current = text(version).and_then(|text| keys(&text));
     let previous = match until {
         Some(until) => previous(secrets, id).await?.map(|keys| (keys, until)),
         None => None,
     };
-    Ok(Secret { current, previous })
+    match current {
+        Ok(current) => Ok(Secret { current, previous }),
+        Err(what) => {
+            let secret = |keys| Secret { current: keys, previous: None };
+            let before = previous.map(|(keys, until)| (secret(keys), until));
+            Err(ReadError::Unusable { what, before })
+        }
+    }
 }
 
 async fn previous(secrets: &SecretsManager, id: &str) -> Result<Option<Keys>, ReadError> {
-    let version = secrets.version(id, Stage::Previous).await.map_err(read_error);
-    match version.and_then(|version| keys(&text(version)?)) {
-        Ok(keys) => Ok(Some(keys)),
-        Err(ReadError::Missing) => Ok(None),
-        Err(error @ ReadError::Unreachable(_)) => Err(error),
-        Err(error) => {
-            let stage = Stage::Previous.label();
-            tracing::warn!(secret.id = id, secret.stage = stage, %error, "only the current version verifies");
-            Ok(None)
-        }
-    }
+    let flaw = match secrets.version(id, Stage::Previous).await {
+        Ok(version) => match text(version).and_then(|text| keys(&text)) {
+            Ok(keys) => return Ok(Some(keys)),
+            Err(flaw) => flaw,
+        },
+        Err(SecretsManagerError::Missing) => return Ok(None),
+        Err(error @ SecretsManagerError::Unavailable(_)) => return Err(read_error(error)),
+        Err(error @ SecretsManagerError::Forbidden(_)) => error.to_string(),
+    };
+    let stage = Stage::Previous.label();
+    tracing::warn!(
+        secret.id = id,
+        secret.stage = stage,
+        error = flaw,
+        "only the current version verifies"
+    );
+    Ok(None)
 }
 
 fn read_error(error: SecretsManagerError) -> ReadError {
     match error {
         SecretsManagerError::Missing => ReadError::Missing,
-        SecretsManagerError::Forbidden(_) => ReadError::Forbidden,
+        SecretsManagerError::Forbidden(words) => ReadError::Forbidden(words),
         SecretsManagerError::Unavailable(_) => ReadError::Unreachable(error.into()),
     }
 }
@@ -58,33 +71,28 @@ fn previous_until(current: &Version, rotation_window: Duration) -> Option<Timest
     current.created?.checked_add(rotation_window).ok()
 }
 
-fn text(version: Version) -> Result<String, ReadError> {
-    String::from_utf8(version.value)
-        .map_err(|_| ReadError::Unusable("its value is not text".to_owned()))
+fn text(version: Version) -> Result<String, String> {
+    String::from_utf8(version.value).map_err(|_| "its value is not text".to_owned())
 }
 
 /// Reads the JSON object. Messages say where and what kind, never what: it is a secret.
-fn keys(text: &str) -> Result<Keys, ReadError> {
+///
+/// What is no string verifies nothing, and harms no other key: people keep more than keys there, and some tools write a
+/// value of digits as a number.
+fn keys(text: &str) -> Result<Keys, String> {
+    // Editors put a byte order mark there.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let value: Value = serde_json::from_str(text).map_err(|error| {
-        let (line, column) = (error.line(), error.column());
-        ReadError::Unusable(format!("its value is not JSON (line {line}, column {column})"))
+        format!("its value is not JSON (line {}, column {})", error.line(), error.column())
     })?;
     let Value::Object(pairs) = value else {
-        return Err(ReadError::Unusable(format!(
-            "its value is {}, not a JSON object",
-            kind(&value)
-        )));
+        return Err(format!("its value is {}, not a JSON object", kind(&value)));
     };
-    pairs
-        .into_iter()
-        .map(|(key, value)| match value {
-            Value::String(text) => Ok((key, text.into_bytes())),
-            other => {
-                let kind = kind(&other);
-                Err(ReadError::Unusable(format!("its key {key:?} holds {kind}, not a string")))
-            }
-        })
-        .collect()
+    let bytes = |value| match value {
+        Value::String(text) => text.into_bytes(),
+        _ => Vec::new(),
+    };
+    Ok(pairs.into_iter().map(|(key, value)| (key, bytes(value))).collect())
 }
 
 const fn kind(value: &Value) -> &'static str {
@@ -101,6 +109,7 @@ const fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::secret::SecretValue;
 
     #[test]
     fn an_object_of_strings_gives_its_keys() {
@@ -112,18 +121,35 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_of_strings_is_named_and_never_shown() {
+    fn a_byte_order_mark_does_no_harm() {
+        let keys = keys("\u{feff}{\"github\":\"s3cret\"}").expect("keys");
+        assert_eq!(keys.value("github").and_then(SecretValue::usable), Some(&b"s3cret"[..]));
+    }
+
+    #[test]
+    fn what_is_no_string_verifies_nothing_and_harms_no_other_key() {
+        let text =
+            r#"{"github":"s3cret","gitlab":12345,"expires":1776000000,"tags":["x"],"gogs":null}"#;
+        let keys = keys(text).expect("keys");
+        assert_eq!(keys.value("github").and_then(SecretValue::usable), Some(&b"s3cret"[..]));
+        for key in ["gitlab", "gogs"] {
+            // There it is: what is weaker must not take its place.
+            let value = keys.value(key).expect("is there");
+            assert_eq!(value.usable(), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_named_and_never_shown() {
         for (text, said) in [
             ("hunter2", "its value is not JSON (line 1, column 1)"),
             ("\"hunter2\"", "its value is a string, not a JSON object"),
             ("[\"hunter2\"]", "its value is an array, not a JSON object"),
-            (r#"{"github":["hunter2"]}"#, r#"its key "github" holds an array, not a string"#),
-            (r#"{"github":null}"#, r#"its key "github" holds null, not a string"#),
+            (r#"{"github":"hunter2",}"#, "its value is not JSON (line 1, column 21)"),
             ("", "its value is not JSON (line 1, column 0)"),
         ] {
             let error = keys(text).expect_err("is refused");
-            assert_eq!(error.to_string(), format!("cannot be used: {said}"));
-            assert!(!format!("{error:?}").contains("hunter2"));
+            assert_eq!(error, said);
         }
     }
 

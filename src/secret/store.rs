@@ -1,4 +1,5 @@
-//! Where webhook secrets are read, how long they are kept, and what a secret says of a delivery.
+//! How long what was read of a secret is kept, and what may cause another read; `source` reads, `check` says what it
+//! means for a delivery.
 
 use std::{
     collections::HashMap,
@@ -6,23 +7,23 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::Duration,
 };
 
 use super::{
-    ReadError, Secret, kubernetes,
-    slot::{Outcome, Read, Slot},
+    ReadError, Secret,
+    check::Check,
+    seldom::Seldom,
+    source::{SecretOf, SecretSource},
+    warnings::Warnings,
 };
 use crate::{
-    cluster::Cluster,
+    remembered::Remembered,
     signature::{Refusal, Verified},
 };
 
-/// How often a delivery that the cached secret refuses may cause a fresh read, so that a rotation works at once.
+/// How often a delivery that the kept secret refuses may cause a fresh read, so that a rotation works at once.
 const FRESH_READ_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How often the log says that a secret has no usable key for a provider.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long it is remembered that a secret could not be read.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
@@ -30,94 +31,42 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// How many secrets of GitRepos are kept.
 const OWN_SECRETS_LIMIT: usize = 1024;
 
-/// What to do where a secret may not be read.
-const GRANT_GLOBAL: &str = "grant its reader the right to get it; in a cluster knative/rbac does";
-const GRANT_OWN: &str = "grant the right to get it, with a RoleBinding for its namespace: knative/components/gitrepo-secrets in the cluster, \
-    gitrepo-secrets of knative/eks or knative/kubeconfig outside";
+/// What a read gave; shared by all who asked for it.
+pub(super) type Outcome = Result<Arc<Secret>, Arc<ReadError>>;
 
-/// Where the global secret is read.
-#[derive(Debug)]
-pub enum GlobalSource {
-    /// In the cluster.
-    Kubernetes {
-        /// The Fleet namespace.
-        namespace: String,
-        /// The secret's name.
-        name: String,
-        /// Whether the name was configured: such a secret has to be there.
-        named: bool,
-    },
-    /// In Secrets Manager.
-    #[cfg(feature = "aws")]
-    SecretsManager {
-        /// The client.
-        client: crate::aws::secrets_manager::SecretsManager,
-        /// Id or ARN.
-        id: String,
-        /// How long the previous version still verifies.
-        rotation_window: Duration,
-    },
-}
-
-/// A secret of the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum SecretOf<'a> {
-    /// The one that governs every GitRepo without its own.
-    Everyone,
-    /// The one that a GitRepo names, in the GitRepo's namespace.
-    GitRepo {
-        /// The namespace.
-        namespace: &'a str,
-        /// The secret's name.
-        name: &'a str,
-    },
-}
-
-/// What a secret says of a delivery.
-#[derive(Clone, Debug)]
-pub enum Check {
-    /// It verifies it.
-    Verified(Verified),
-    /// It is there and does not.
-    Refused(Refusal),
-    /// There is no such secret.
-    Missing,
-    /// It may not be read.
-    Forbidden,
-    /// It could not be read.
-    Unavailable,
+/// What is kept of one secret.
+#[derive(Debug, Default)]
+struct Kept {
+    outcome: Remembered<Outcome>,
+    /// Reads that refusals cause.
+    rereads: Seldom,
+    warnings: Warnings,
 }
 
 /// The GitRepos' own secrets, by namespace and name.
-type OwnSecrets = HashMap<(String, String), Arc<Slot>>;
+type OwnSecrets = HashMap<(String, String), Arc<Kept>>;
 
 /// Reads webhook secrets and keeps them for a while. That a secret is absent is never remembered.
 #[derive(Debug)]
 pub struct SecretStore {
-    cluster: Cluster,
-    global: GlobalSource,
+    source: SecretSource,
     cache_ttl: Duration,
     lookup_cache_ttl: Duration,
-    everyone: Arc<Slot>,
-    seen: AtomicBool,
+    global: Arc<Kept>,
+    global_was_there: AtomicBool,
     own: Mutex<OwnSecrets>,
 }
 
 impl SecretStore {
-    /// Reads the global secret from `global` and the GitRepos' own from the cluster.
-    pub fn new(
-        cluster: Cluster,
-        global: GlobalSource,
-        cache_ttl: Duration,
-        lookup_cache_ttl: Duration,
-    ) -> Self {
+    /// Reads from `source`, and keeps what it read for `cache_ttl`; what a GitRepo's own secret refuses causes a read of
+    /// it once in `lookup_cache_ttl` at most.
+    pub fn new(source: SecretSource, cache_ttl: Duration, lookup_cache_ttl: Duration) -> Self {
         Self {
-            cluster,
-            global,
+            source,
             cache_ttl,
             lookup_cache_ttl,
-            everyone: Arc::default(),
-            seen: AtomicBool::new(false),
+            global: Arc::default(),
+            global_was_there: AtomicBool::new(false),
             own: Mutex::default(),
         }
     }
@@ -128,73 +77,43 @@ impl SecretStore {
         of: SecretOf<'_>,
         verify: impl Fn(&Secret) -> Result<Verified, Refusal>,
     ) -> Check {
-        let (arrived, slot) = (Instant::now(), self.slot(of));
+        let kept = self.kept(of);
         // What the secret in hand verifies waits for nobody's read.
-        let in_hand = slot.last().and_then(|last| {
-            let secret = last.secret_younger_than(self.cache_ttl)?;
-            Some((Arc::clone(secret), verify(secret)))
+        let in_hand = kept.outcome.last().map(|(outcome, age)| {
+            let check = Check::of(&outcome, &verify);
+            (outcome, age, check)
         });
-        if let Some((_, Ok(verified))) = in_hand {
-            return Check::Verified(verified);
+        if let Some((_, age, check @ Check::Verified(_))) = &in_hand
+            && *age < self.cache_ttl
+        {
+            return check.clone();
         }
-        let verify_once = |secret: &Arc<Secret>| match &in_hand {
-            Some((known, said)) if Arc::ptr_eq(known, secret) => *said,
-            _ => verify(secret),
+        // Once for each read: a body may be large.
+        let check = |outcome: &Outcome| match &in_hand {
+            Some((known, _, check)) if is_same(known, outcome) => check.clone(),
+            _ => Check::of(outcome, &verify),
         };
-        let _turn = slot.turn.lock().await;
-        let last = slot.last().filter(|last| {
-            last.started >= arrived || self.is_reusable(of, &slot, last, verify_once)
-        });
-        if let Some(last) = last {
-            return self.judge(of, &slot, last.outcome, verify_once);
-        }
-        let outcome = self.read_and_keep(of, &slot).await;
-        if let Err(error) = &outcome {
-            self.warn(of, error);
-        }
-        let check = self.judge(of, &slot, outcome, verify_once);
+        let mut was_read = false;
+        let outcome = kept.outcome.get_keeping(
+            |last, age| self.is_good(of, &kept, &check(last), last, age),
+            async {
+                was_read = true;
+                self.read(of).await
+            },
+            |last, age, read| self.replaces(last, age, read),
+        );
+        let outcome = outcome.await;
+        self.note(of, &outcome);
+        let check = self.governing(of, check(&outcome));
+        self.warn(of, &kept.warnings, &outcome, &check);
         // Of a GitRepo's own secret the first read counts too, so that a flood causes one and not two.
-        if of != SecretOf::Everyone && matches!(check, Check::Refused(_) | Check::Forbidden) {
-            slot.may_reread(self.reread_interval(of));
+        if was_read
+            && of != SecretOf::Global
+            && matches!(check, Check::Refused(_) | Check::Forbidden)
+        {
+            kept.rereads.may(self.reread_interval(of));
         }
         check
-    }
-
-    /// Whether an earlier read will do. Anybody may send what a secret refuses, so that a refusal causes few reads;
-    /// that a secret is missing is not remembered.
-    fn is_reusable(
-        &self,
-        of: SecretOf<'_>,
-        slot: &Slot,
-        last: &Read,
-        verify: impl Fn(&Arc<Secret>) -> Result<Verified, Refusal>,
-    ) -> bool {
-        let own = of != SecretOf::Everyone;
-        let reread = || slot.may_reread(self.reread_interval(of));
-        match last.outcome.as_ref().map_err(|error| &**error) {
-            Ok(secret) if verify(secret).is_ok() => last.age() < self.cache_ttl,
-            Ok(_) => (own || last.age() < self.cache_ttl) && !reread(),
-            Err(ReadError::Missing) => false,
-            Err(ReadError::Unusable(_)) => !reread(),
-            Err(ReadError::Forbidden) if own => !reread(),
-            Err(ReadError::Forbidden | ReadError::Unreachable(_)) => last.age() < FAILURE_TTL,
-        }
-    }
-
-    /// Reads a secret. One that cannot be read just now does not take the place of what may still be used.
-    async fn read_and_keep(&self, of: SecretOf<'_>, slot: &Slot) -> Outcome {
-        let (started, started_at) = (Instant::now(), SystemTime::now());
-        let outcome = self.read(of).await.map(Arc::new).map_err(Arc::new);
-        let failed = matches!(
-            outcome.as_ref().map_err(|error| &**error),
-            Err(ReadError::Forbidden | ReadError::Unreachable(_))
-        );
-        let mut kept = slot.kept();
-        let usable = kept.last.as_ref().and_then(|last| last.secret_younger_than(self.cache_ttl));
-        if usable.is_none() || !failed {
-            kept.last = Some(Read { outcome: outcome.clone(), started, started_at });
-        }
-        outcome
     }
 
     /// Tells whether the global secret is there now, for the log.
@@ -202,136 +121,129 @@ impl SecretStore {
     /// # Errors
     /// The [`ReadError`] of the read.
     pub async fn global_is_there(&self) -> Result<bool, Arc<ReadError>> {
-        let slot = self.slot(SecretOf::Everyone);
-        let _turn = slot.turn.lock().await;
-        let outcome = match slot.last().filter(|last| last.age() < FAILURE_TTL) {
-            Some(last) => last.outcome,
-            None => self.read_and_keep(SecretOf::Everyone, &slot).await,
-        };
-        // What is remembered for a moment is not read again, and so not warned of, by the first delivery.
-        if let Err(error @ (ReadError::Forbidden | ReadError::Unreachable(_))) =
-            outcome.as_ref().map_err(|error| &**error)
-        {
-            self.warn(SecretOf::Everyone, error);
-        }
+        let outcome = self.global.outcome.get_keeping(
+            |_, age| age < FAILURE_TTL,
+            self.read(SecretOf::Global),
+            |last, age, read| self.replaces(last, age, read),
+        );
+        let outcome = outcome.await;
+        self.note(SecretOf::Global, &outcome);
         match outcome {
-            Ok(_) => {
-                self.seen.store(true, Ordering::Relaxed);
-                Ok(true)
-            }
+            Ok(_) => Ok(true),
             Err(error) if matches!(*error, ReadError::Missing) => Ok(false),
-            Err(error) => Err(error),
+            Err(error) => {
+                // What is remembered for a moment is not read again, and so not warned of, by the first delivery.
+                self.global.warnings.unusable(&self.source, SecretOf::Global, &error);
+                Err(error)
+            }
         }
     }
 
-    fn judge(
+    async fn read(&self, of: SecretOf<'_>) -> Outcome {
+        // What holds this future would else hold tens of kilobytes, several times over.
+        Box::pin(self.source.read(of)).await.map(Arc::new).map_err(Arc::new)
+    }
+
+    /// Whether an earlier read will do. Anybody may send what a secret refuses, so that a refusal causes few reads;
+    /// that a secret is missing is not remembered.
+    fn is_good(
         &self,
         of: SecretOf<'_>,
-        slot: &Slot,
-        outcome: Outcome,
-        verify: impl Fn(&Arc<Secret>) -> Result<Verified, Refusal>,
-    ) -> Check {
-        let everyone = of == SecretOf::Everyone;
-        let error = match outcome {
-            Ok(secret) => {
-                if everyone {
-                    self.seen.store(true, Ordering::Relaxed);
-                }
-                let verified = verify(&secret);
-                if let Err(refusal @ (Refusal::KeyMissing(_) | Refusal::KeyUnusable(_))) = verified
-                    && slot.may_warn(refusal, WARNING_INTERVAL)
-                {
-                    tracing::warn!(secret = self.describe(of), %refusal, "the secret verifies nothing");
-                }
-                return verified.map_or_else(Check::Refused, Check::Verified);
+        kept: &Kept,
+        check: &Check,
+        last: &Outcome,
+        age: Duration,
+    ) -> bool {
+        let own = of != SecretOf::Global;
+        let reread = || kept.rereads.may(self.reread_interval(of));
+        match (as_ref(last), check) {
+            (_, Check::Verified(_)) => age < self.cache_ttl,
+            (Ok(_), _) => (own || age < self.cache_ttl) && !reread(),
+            (Err(ReadError::Missing), _) => false,
+            (Err(ReadError::Unusable { .. }), _) => !reread(),
+            (Err(ReadError::Forbidden(_)), _) if own => !reread(),
+            (Err(ReadError::Forbidden(_) | ReadError::Unreachable(_)), _) => age < FAILURE_TTL,
+        }
+    }
+
+    /// Whether what was read takes the place of what is kept: one that cannot be read just now does not, where that may
+    /// still be used.
+    fn replaces(&self, last: &Outcome, age: Duration, read: &Outcome) -> bool {
+        let failed =
+            matches!(as_ref(read), Err(ReadError::Forbidden(_) | ReadError::Unreachable(_)));
+        !failed || !is_there(last) || age >= self.cache_ttl
+    }
+
+    /// What a secret says, where it governs: a global one that was named, or was there before, is never "no secret"
+    /// (contract §3).
+    fn governing(&self, of: SecretOf<'_>, check: Check) -> Check {
+        match (of, check) {
+            (SecretOf::Global, Check::Missing) if self.global_has_to_be_there() => {
+                Check::Unavailable
             }
-            Err(error) => error,
-        };
-        match *error {
-            ReadError::Missing if everyone && self.has_to_be_there() => Check::Unavailable,
-            ReadError::Missing => Check::Missing,
-            ReadError::Forbidden => Check::Forbidden,
-            ReadError::Unusable(_) => Check::Refused(Refusal::KeyMissing(&[])),
-            ReadError::Unreachable(_) => Check::Unavailable,
+            (_, check) => check,
         }
     }
 
-    fn warn(&self, of: SecretOf<'_>, error: &ReadError) {
-        let everyone = of == SecretOf::Everyone;
-        if everyone && matches!(error, ReadError::Missing) && !self.has_to_be_there() {
-            return;
-        }
-        let grant = if everyone { GRANT_GLOBAL } else { GRANT_OWN };
-        let advice = matches!(error, ReadError::Forbidden).then_some(grant);
-        tracing::warn!(
-            secret = self.describe(of),
-            error = error as &dyn std::error::Error,
-            advice,
-            "cannot use the secret"
-        );
+    fn global_has_to_be_there(&self) -> bool {
+        self.source.is_named() || self.global_was_there.load(Ordering::Relaxed)
     }
 
-    /// A global secret that was named, or was there before, is never "no secret" (contract §3).
-    fn has_to_be_there(&self) -> bool {
-        let named = match &self.global {
-            GlobalSource::Kubernetes { named, .. } => *named,
-            #[cfg(feature = "aws")]
-            GlobalSource::SecretsManager { .. } => true,
-        };
-        named || self.seen.load(Ordering::Relaxed)
+    /// Notes that the global secret is there.
+    fn note(&self, of: SecretOf<'_>, outcome: &Outcome) {
+        if of == SecretOf::Global && is_there(outcome) {
+            self.global_was_there.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn warn(&self, of: SecretOf<'_>, warnings: &Warnings, outcome: &Outcome, check: &Check) {
+        match (as_ref(outcome), check) {
+            // Where none is configured there is none.
+            (_, Check::Missing) if of == SecretOf::Global => {}
+            (Err(error), _) => warnings.unusable(&self.source, of, error),
+            (
+                Ok(_),
+                Check::Refused(refusal @ (Refusal::KeyMissing(_) | Refusal::KeyUnusable(_))),
+            ) => warnings.keyless(&self.source, of, *refusal),
+            (Ok(_), _) => {}
+        }
     }
 
     /// How often a refusal may cause a read: the limit on what a flood can make us read.
     fn reread_interval(&self, of: SecretOf<'_>) -> Duration {
         let interval = if self.cache_ttl.is_zero() { Duration::ZERO } else { FRESH_READ_INTERVAL };
         match of {
-            SecretOf::Everyone => interval,
+            SecretOf::Global => interval,
             SecretOf::GitRepo { .. } => interval.max(self.lookup_cache_ttl),
         }
     }
 
-    fn slot(&self, of: SecretOf<'_>) -> Arc<Slot> {
-        let SecretOf::GitRepo { namespace, name } = of else { return Arc::clone(&self.everyone) };
+    fn kept(&self, of: SecretOf<'_>) -> Arc<Kept> {
+        let SecretOf::GitRepo { namespace, name } = of else { return Arc::clone(&self.global) };
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
         let id = (namespace.to_owned(), name.to_owned());
         if own.len() >= OWN_SECRETS_LIMIT && !own.contains_key(&id) {
-            let read_at = |slot: &Slot| slot.kept().last.as_ref().map(|last| last.started);
-            let oldest = own.iter().min_by_key(|(_, slot)| read_at(slot)).map(|(id, _)| id.clone());
+            let age = |kept: &Kept| kept.outcome.last().map(|(_, age)| age);
+            let oldest = own.iter().max_by_key(|(_, kept)| age(kept)).map(|(id, _)| id.clone());
             oldest.and_then(|oldest| own.remove(&oldest));
         }
         Arc::clone(own.entry(id).or_default())
     }
-
-    async fn read(&self, of: SecretOf<'_>) -> Result<Secret, ReadError> {
-        match (of, &self.global) {
-            (SecretOf::GitRepo { namespace, name }, _) => {
-                kubernetes::read(&self.cluster, namespace, name).await
-            }
-            (SecretOf::Everyone, GlobalSource::Kubernetes { namespace, name, .. }) => {
-                kubernetes::read(&self.cluster, namespace, name).await
-            }
-            #[cfg(feature = "aws")]
-            (SecretOf::Everyone, GlobalSource::SecretsManager { client, id, rotation_window }) => {
-                super::secrets_manager::read(client, id, *rotation_window, jiff::Timestamp::now())
-                    .await
-            }
-        }
-    }
-
-    fn describe(&self, of: SecretOf<'_>) -> String {
-        match (of, &self.global) {
-            (SecretOf::GitRepo { namespace, name }, _) => format!("{namespace}/{name}"),
-            (SecretOf::Everyone, global) => global.to_string(),
-        }
-    }
 }
 
-impl std::fmt::Display for GlobalSource {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Kubernetes { namespace, name, .. } => write!(f, "{namespace}/{name}"),
-            #[cfg(feature = "aws")]
-            Self::SecretsManager { id, .. } => f.write_str(id),
-        }
+fn as_ref(outcome: &Outcome) -> Result<&Secret, &ReadError> {
+    outcome.as_deref().map_err(|error| &**error)
+}
+
+/// Whether there is such a secret, good or bad.
+fn is_there(outcome: &Outcome) -> bool {
+    matches!(as_ref(outcome), Ok(_) | Err(ReadError::Unusable { .. }))
+}
+
+fn is_same(one: &Outcome, other: &Outcome) -> bool {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Arc::ptr_eq(one, other),
+        (Err(one), Err(other)) => Arc::ptr_eq(one, other),
+        _ => false,
     }
 }
