@@ -11,10 +11,9 @@ use crate::{
     cluster::{
         connect::{ConnectError, connect},
         lookup::Lookup,
-        patch::Patcher,
     },
     config::{Config, Platform},
-    receiver::Receiver,
+    receiver::{Receiver, patch::Patcher},
     retry::RetryQueue,
     secret::{source::SecretSource, store::SecretStore},
     telemetry::Metrics,

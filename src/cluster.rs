@@ -7,7 +7,6 @@ mod error;
 #[cfg(feature = "knative")]
 pub mod index;
 pub mod lookup;
-pub mod patch;
 mod places;
 mod scan;
 
@@ -18,12 +17,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 pub use self::error::ApiError;
 use self::error::{failure, unreachable_server, unreadable};
@@ -39,8 +38,8 @@ const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
 pub(crate) const READ_AGAIN_TIME: Duration = Duration::from_secs(1);
 
 /// How long to wait before a request is tried again, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many requests of one delivery are under way at once.
 pub(crate) const CONCURRENT_REQUESTS: usize = 16;
@@ -52,6 +51,9 @@ const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
 /// What a path segment may not hold as it is: all but RFC 3986's unreserved characters.
 const PATH_SEGMENT: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// As whom we change what we change.
+pub(crate) const FIELD_MANAGER: &str = "fleet-webhook";
 
 tokio::task_local! {
     /// The trace that the requests of the running task belong to.
@@ -129,14 +131,27 @@ impl Cluster {
         Ok(list.items.into_iter().next().map(lean))
     }
 
-    /// Reads one GitRepo, again for a moment where it has to.
-    pub(crate) async fn gitrepo_now(
+    /// Sends a JSON patch of a GitRepo.
+    pub(crate) async fn patch_gitrepo(
         &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Option<GitRepo>, ApiError> {
-        let until = Instant::now() + READ_AGAIN_TIME;
-        self.retrying(until, || self.gitrepo(namespace, name)).await
+        metadata: &ObjectMeta,
+        resource: Resource,
+        patch: &serde_json::Value,
+    ) -> Result<(), ApiError> {
+        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
+            return Err(ApiError::NotFound);
+        };
+        let part = match resource {
+            Resource::Itself => "",
+            Resource::Status => "/status",
+        };
+        let gitrepo = gitrepo_path(namespace, name);
+        let path = format!("{gitrepo}{part}?fieldManager={FIELD_MANAGER}&includeObject=None");
+        let patch = patch.to_string().into_bytes();
+        let mut request = request(Method::PATCH, &path, "application/json-patch+json", patch);
+        // The answer is not read: as a table of one row it is a fraction of the object.
+        request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(TABLE));
+        self.bytes(request).await.map(drop)
     }
 
     /// Sends a request and reads the whole answer.
@@ -164,6 +179,15 @@ impl Cluster {
             Some(error) => Err(error),
         }
     }
+}
+
+/// What of a GitRepo is patched: each drops what the other holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Resource {
+    /// The GitRepo without its status.
+    Itself,
+    /// Its status alone.
+    Status,
 }
 
 /// A list of objects, as the API server gives it.
@@ -202,14 +226,6 @@ async fn within<T>(
     timeout(limit, work).await.unwrap_or(Err(ApiError::TimedOut(limit)))
 }
 
-/// Cuts `work` off at `end`.
-async fn by<T>(
-    end: Instant,
-    work: impl Future<Output = Result<T, ApiError>>,
-) -> Result<T, ApiError> {
-    timeout_at(end.into(), work).await.unwrap_or(Err(ApiError::TooLate))
-}
-
 fn get(path: &str) -> Request<Vec<u8>> {
     request(Method::GET, path, "application/json", Vec::new())
 }
@@ -231,8 +247,8 @@ fn request(
 
 /// Drops what nobody here reads: annotations and managed fields are most of a GitRepo.
 fn lean(mut gitrepo: GitRepo) -> GitRepo {
-    let ObjectMeta { namespace, name, .. } = gitrepo.metadata;
-    gitrepo.metadata = ObjectMeta { namespace, name, ..ObjectMeta::default() };
+    let ObjectMeta { namespace, name, uid, .. } = gitrepo.metadata;
+    gitrepo.metadata = ObjectMeta { namespace, name, uid, ..ObjectMeta::default() };
     gitrepo
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     event::{After, CommitId, GitRef, Push, RefUpdate},
+    reason::Reason,
     repo_url::RepoUrl,
 };
 
@@ -65,31 +66,29 @@ pub struct GitRepoStatus {
     pub last_webhook_time: Option<String>,
 }
 
-/// What a push means for a GitRepo of the pushed repository.
+/// A move of the ref that a GitRepo follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Follows {
-    /// It follows an update to this commit.
-    Commit(CommitId),
-    /// It follows another branch, or the push deleted its own.
-    OtherBranch,
-    /// It stays on a revision that the push did not move.
-    OtherRevision,
-    /// The provider did not say which refs changed.
-    RefsUnknown,
+pub struct Move {
+    /// Where the ref was before; `None` where that is unknown, or the ref is new.
+    pub before: Option<CommitId>,
+    /// Where it is now.
+    pub after: CommitId,
 }
 
 impl GitRepo {
-    /// Whether it is this commit that was announced last.
-    pub fn announces(&self, commit: &CommitId) -> bool {
-        let status = self.status.as_ref();
-        status.and_then(|status| status.webhook_commit.as_deref()) == Some(commit.as_str())
+    /// The commit that was announced last.
+    pub fn announced(&self) -> Option<&str> {
+        self.status.as_ref()?.webhook_commit.as_deref()
     }
 
-    /// Whether a push was announced that came in after `received`. Fleet keeps whole seconds, from 0.15.3 on.
-    pub fn announced_after(&self, received: Timestamp) -> bool {
-        let status = self.status.as_ref();
-        let last = status.and_then(|status| status.last_webhook_time.as_deref()?.parse().ok());
-        last.is_some_and(|last: Timestamp| last.as_second() > received.as_second())
+    /// When a push was announced last; Fleet keeps whole seconds, from 0.15.3 on.
+    pub fn announced_at(&self) -> Option<Timestamp> {
+        self.status.as_ref()?.last_webhook_time.as_deref()?.parse().ok()
+    }
+
+    /// Whether it is this commit that was announced last.
+    pub fn announces(&self, commit: &CommitId) -> bool {
+        self.announced() == Some(commit.as_str())
     }
 }
 
@@ -105,28 +104,32 @@ impl GitRepoSpec {
     }
 
     /// Judges a push to its repository (contract §4, points 2 and 3). Several updates of one ref: the last one counts.
-    pub fn follows(&self, push: &Push) -> Follows {
-        let (wanted, otherwise) = self.wanted_ref();
-        let Some(wanted) = wanted else { return otherwise };
-        match push.refs.last_of(&wanted) {
-            Some(RefUpdate { after: After::Commit(commit), .. }) => Follows::Commit(commit.clone()),
-            None if push.refs.and_more => Follows::RefsUnknown,
-            _ => otherwise,
+    ///
+    /// # Errors
+    /// The [`Reason`] for which it follows none of them.
+    pub fn follows(&self, push: &Push) -> Result<Move, Reason> {
+        let followed = self.followed_ref();
+        let update = followed.as_ref().and_then(|followed| push.refs.last_of(followed));
+        match update {
+            Some(RefUpdate { after: After::Commit(after), before, .. }) => {
+                Ok(Move { before: before.clone(), after: after.clone() })
+            }
+            Some(RefUpdate { after: After::Deleted, .. }) => Err(Reason::Deleted),
+            Some(RefUpdate { after: After::Unusable, .. }) => Err(Reason::UnusableCommit),
+            None if followed.is_some() && push.refs.and_more => Err(Reason::RefsUnknown),
+            None if non_empty(self.revision.as_deref()).is_some() => Err(Reason::Revision),
+            None => Err(Reason::Branch),
         }
     }
 
-    fn wanted_ref(&self) -> (Option<GitRef>, Follows) {
+    /// The ref that it follows; `None` where it stays on one commit.
+    pub fn followed_ref(&self) -> Option<GitRef> {
         let Some(revision) = non_empty(self.revision.as_deref()) else {
             let branch = non_empty(self.branch.as_deref()).unwrap_or(DEFAULT_BRANCH);
-            return (Some(GitRef::Branch(branch.to_owned())), Follows::OtherBranch);
+            return Some(GitRef::Branch(branch.to_owned()));
         };
-        let tag = match CommitId::parse(revision) {
-            Some(_) => None,
-            None => Some(GitRef::Tag(
-                revision.strip_prefix("refs/tags/").unwrap_or(revision).to_owned(),
-            )),
-        };
-        (tag, Follows::OtherRevision)
+        let tag = revision.strip_prefix("refs/tags/").unwrap_or(revision);
+        CommitId::parse(revision).is_none().then(|| GitRef::Tag(tag.to_owned()))
     }
 }
 
@@ -158,8 +161,8 @@ mod tests {
         GitRepoSpec { revision: Some(revision.to_owned()), ..following("main") }
     }
 
-    fn commit(id: &str) -> Follows {
-        Follows::Commit(CommitId::parse(id).expect("a commit id"))
+    fn commit(id: &str) -> Result<Move, Reason> {
+        Ok(Move { before: None, after: CommitId::parse(id).expect("a commit id") })
     }
 
     #[test]
@@ -168,7 +171,7 @@ mod tests {
             push(&[("refs/heads/dev", OLD), ("refs/tags/main", OLD), ("refs/heads/main", NEW)]);
         assert_eq!(following("main").follows(&push), commit(NEW));
         assert_eq!(following("dev").follows(&push), commit(OLD));
-        assert_eq!(following("mai").follows(&push), Follows::OtherBranch);
+        assert_eq!(following("mai").follows(&push), Err(Reason::Branch));
     }
 
     #[test]
@@ -177,24 +180,23 @@ mod tests {
             GitRepoSpec::default().follows(&push(&[("refs/heads/master", NEW)])),
             commit(NEW)
         );
-        assert_eq!(following("").follows(&push(&[("refs/heads/main", NEW)])), Follows::OtherBranch);
+        assert_eq!(following("").follows(&push(&[("refs/heads/main", NEW)])), Err(Reason::Branch));
     }
 
     #[test]
     fn a_tag_named_like_the_branch_is_not_the_branch() {
         assert_eq!(
             following("main").follows(&push(&[("refs/tags/main", NEW)])),
-            Follows::OtherBranch
+            Err(Reason::Branch)
         );
     }
 
     #[test]
-    fn a_deletion_moves_nothing() {
+    fn a_deletion_and_what_is_no_commit_id_move_nothing_and_are_told_apart() {
         let zeros = "0".repeat(40);
-        assert_eq!(
-            following("main").follows(&push(&[("refs/heads/main", &zeros)])),
-            Follows::OtherBranch
-        );
+        let moved = |after| following("main").follows(&push(&[("refs/heads/main", after)]));
+        assert_eq!(moved(&zeros), Err(Reason::Deleted));
+        assert_eq!(moved("abc"), Err(Reason::UnusableCommit));
     }
 
     #[test]
@@ -202,18 +204,15 @@ mod tests {
         let tagged = push(&[("refs/tags/v1", NEW)]);
         assert_eq!(pinned("v1").follows(&tagged), commit(NEW));
         assert_eq!(pinned("refs/tags/v1").follows(&tagged), commit(NEW));
-        assert_eq!(pinned("v1").follows(&push(&[("refs/heads/v1", NEW)])), Follows::OtherRevision);
-        assert_eq!(
-            pinned("v1").follows(&push(&[("refs/heads/main", NEW)])),
-            Follows::OtherRevision
-        );
+        assert_eq!(pinned("v1").follows(&push(&[("refs/heads/v1", NEW)])), Err(Reason::Revision));
+        assert_eq!(pinned("v1").follows(&push(&[("refs/heads/main", NEW)])), Err(Reason::Revision));
     }
 
     #[test]
     fn a_revision_that_is_a_commit_id_follows_nothing() {
-        assert_eq!(pinned(NEW).follows(&push(&[("refs/heads/main", NEW)])), Follows::OtherRevision);
+        assert_eq!(pinned(NEW).follows(&push(&[("refs/heads/main", NEW)])), Err(Reason::Revision));
         let tag = format!("refs/tags/{NEW}");
-        assert_eq!(pinned(NEW).follows(&push(&[(&tag, NEW)])), Follows::OtherRevision);
+        assert_eq!(pinned(NEW).follows(&push(&[(&tag, NEW)])), Err(Reason::Revision));
     }
 
     #[test]
@@ -226,9 +225,9 @@ mod tests {
     fn unknown_refs_are_said_to_be_unknown() {
         let mut push = push(&[("refs/heads/dev", NEW)]);
         push.refs.and_more = true;
-        assert_eq!(following("main").follows(&push), Follows::RefsUnknown);
-        assert_eq!(pinned("v1").follows(&push), Follows::RefsUnknown);
+        assert_eq!(following("main").follows(&push), Err(Reason::RefsUnknown));
+        assert_eq!(pinned("v1").follows(&push), Err(Reason::RefsUnknown));
         assert_eq!(following("dev").follows(&push), commit(NEW));
-        assert_eq!(pinned(NEW).follows(&push), Follows::OtherRevision);
+        assert_eq!(pinned(NEW).follows(&push), Err(Reason::Revision));
     }
 }

@@ -13,6 +13,7 @@ pub mod gitrepo;
 pub mod outcome;
 mod payload;
 pub mod provider;
+pub mod reason;
 pub mod receiver;
 mod remembered;
 pub mod repo_url;

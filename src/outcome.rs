@@ -8,7 +8,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::{
     event::{CommitId, Refs, Repository},
     gitrepo::GitRepo,
-    verdict::Unauthorized,
+    reason::Reason,
 };
 
 /// How many skipped GitRepos a log line names.
@@ -89,63 +89,6 @@ impl Kind {
     }
 }
 
-/// Why a GitRepo of the pushed repository was not patched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reason {
-    /// It follows another branch.
-    Branch,
-    /// It stays on a revision.
-    Revision,
-    /// It has the commit.
-    Unchanged,
-    /// The provider did not say which refs changed.
-    RefsUnknown,
-    /// A later push was announced while this one waited.
-    Superseded,
-    /// It was deleted meanwhile.
-    Gone,
-    /// The patch failed for good.
-    Failed,
-    /// Its governing secret does not verify the delivery.
-    Unverified,
-    /// Its own secret does not exist.
-    SecretMissing,
-    /// Its governing secret has no key for the provider.
-    SecretKeyMissing,
-    /// Its own secret may not be read.
-    SecretForbidden,
-}
-
-impl Reason {
-    /// Its name in answers and logs.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Branch => "branch",
-            Self::Revision => "revision",
-            Self::Unchanged => "unchanged",
-            Self::RefsUnknown => "refs_unknown",
-            Self::Superseded => "superseded",
-            Self::Gone => "gone",
-            Self::Failed => "failed",
-            Self::Unverified => "unverified",
-            Self::SecretMissing => "secret_missing",
-            Self::SecretKeyMissing => "secret_key_missing",
-            Self::SecretForbidden => "secret_forbidden",
-        }
-    }
-}
-
-impl From<Unauthorized> for Reason {
-    fn from(why: Unauthorized) -> Self {
-        match why {
-            Unauthorized::Unverified => Self::Unverified,
-            Unauthorized::SecretMissing => Self::SecretMissing,
-            Unauthorized::KeyMissing => Self::SecretKeyMissing,
-            Unauthorized::SecretForbidden => Self::SecretForbidden,
-        }
-    }
-}
-
 /// What became of the GitRepos of the pushed repository.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
@@ -162,19 +105,23 @@ struct Entry {
     fate: Fate,
 }
 
-#[derive(Clone, Debug)]
-enum Fate {
+/// What became of one GitRepo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The commit is announced to it.
     Patched(CommitId),
+    /// It is not.
     Skipped(Reason),
 }
 
 impl Report {
-    pub(crate) fn patched(&mut self, gitrepo: &GitRepo, commit: CommitId, shown: bool) {
-        self.patched.push(Entry::new(gitrepo, Fate::Patched(commit), shown));
-    }
-
-    pub(crate) fn skipped(&mut self, gitrepo: &GitRepo, reason: Reason, shown: bool) {
-        self.skipped.push(Entry::new(gitrepo, Fate::Skipped(reason), shown));
+    /// Notes what became of a GitRepo, and whether its sender may know of it.
+    pub(crate) fn add(&mut self, gitrepo: &GitRepo, fate: Fate, shown: bool) {
+        let entries = match fate {
+            Fate::Patched(_) => &mut self.patched,
+            Fate::Skipped(_) => &mut self.skipped,
+        };
+        entries.push(Entry::new(gitrepo, fate, shown));
     }
 
     /// How many GitRepos were patched.

@@ -1,21 +1,22 @@
 //! The straight line: one delivery, from its headers to the patches and the outcome.
 
-mod orders;
+mod announce;
+mod order;
+pub mod patch;
+mod plan;
 mod progress;
-mod pursuit;
 
 pub use self::progress::Progress;
-use self::pursuit::Pursuit;
+use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
     cluster::{
         Cluster,
         lookup::{Found, Lookup, Source, Trust},
-        patch::Patcher,
     },
     config::UnsignedDeliveries,
     delivery::Delivery,
     event::{Event, Push, Repository},
-    gitrepo::{Follows, GitRepo},
+    gitrepo::GitRepo,
     outcome::{Kind, Outcome, Subject},
     provider,
     repo_url::HostAliases,
@@ -31,13 +32,14 @@ pub struct Receiver {
     secrets: SecretStore,
     lookup: Lookup,
     patcher: Patcher,
+    history: History,
     unsigned: UnsignedDeliveries,
     aliases: HostAliases,
 }
 
 impl Receiver {
     /// Puts the parts together.
-    pub const fn new(
+    pub fn new(
         cluster: Cluster,
         secrets: SecretStore,
         lookup: Lookup,
@@ -45,7 +47,8 @@ impl Receiver {
         unsigned: UnsignedDeliveries,
         aliases: HostAliases,
     ) -> Self {
-        Self { cluster, secrets, lookup, patcher, unsigned, aliases }
+        let history = History::default();
+        Self { cluster, secrets, lookup, patcher, history, unsigned, aliases }
     }
 
     /// The connection to the API server.
@@ -133,51 +136,35 @@ impl Receiver {
         } else {
             Trust::Unverified
         };
-        let follows = |gitrepo: &GitRepo| matches!(gitrepo.spec.follows(push), Follows::Commit(_));
-        let mut found = self.lookup.find(&push.repository, trust, follows).await;
-        loop {
-            let (from_index, pursuit) = match found {
-                Ok(found) => {
-                    let from_index = found.source == Source::Index;
-                    (from_index, self.pursue(found, push, &mut judge, progress).await)
-                }
-                Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
-            };
-            if from_index && pursuit.is_in_vain() {
-                // Another GitRepo may have taken the place of one that is gone, and the index not know it yet.
-                found = self.lookup.confirm(&push.repository, trust).await;
-                continue;
-            }
-            return pursuit.outcome(&judge);
+        let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
+        let found = match self.lookup.find(&push.repository, trust, follows).await {
+            Ok(found) => found,
+            Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
+        };
+        let from_index = found.source == Source::Index;
+        let plan = self.plan_and_patch(found, push, &mut judge, progress).await;
+        if !(from_index && plan.came_to_nothing()) {
+            return plan.outcome(&judge);
         }
+        // Another GitRepo may have taken the place of one that is gone, and the index not know it yet.
+        let found = match self.lookup.confirm(&push.repository, trust).await {
+            Ok(found) => found,
+            Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
+        };
+        self.plan_and_patch(found, push, &mut judge, progress).await.outcome(&judge)
     }
 
     /// Judges the GitRepos of a pushed repository, and patches those that follow and whose secret verifies.
-    async fn pursue(
+    async fn plan_and_patch(
         &self,
         found: Found,
         push: &Push,
         judge: &mut Judge<'_>,
         progress: &Progress,
-    ) -> Pursuit {
+    ) -> Plan {
         judge.ask_own_secrets(&found.gitrepos).await;
-        let mut pursuit = Pursuit::new(found.incomplete);
-        let mut orders = Vec::new();
-        for gitrepo in found.gitrepos {
-            orders.extend(pursuit.weigh(judge, gitrepo, push));
-        }
-        if judge.global_unavailable() && !judge.any_verified() {
-            pursuit.unavailable = Some("the global secret cannot be read".to_owned());
-        }
-        // A push that waited may be older than what is announced by now.
-        if found.source == Source::Earlier || progress.redelivered {
-            let (fresh, failure) = self.refresh(orders, push, &mut pursuit.report, progress).await;
-            orders = fresh;
-            pursuit.unavailable = failure.map(|error| error.to_string()).or(pursuit.unavailable);
-        }
-        if let Some(error) = self.patch_all(orders, &mut pursuit.report, progress).await {
-            pursuit.unavailable = Some(error.to_string());
-        }
-        pursuit
+        let mut plan = Plan::new(judge, &found.gitrepos, found.incomplete.as_ref(), push);
+        Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
+        plan
     }
 }

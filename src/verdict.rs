@@ -1,4 +1,5 @@
-//! The rule (contract §3): a GitRepo is patched if and only if the secret that governs it verifies the delivery.
+//! The rule (contract §3): a GitRepo is patched if and only if it follows the push and the secret that governs it
+//! verifies the delivery. Only this file makes what `receiver` patches.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,45 +10,64 @@ use crate::{
     cluster::CONCURRENT_REQUESTS,
     config::UnsignedDeliveries,
     delivery::Delivery,
-    gitrepo::GitRepo,
+    event::Push,
+    gitrepo::{GitRepo, Move},
     provider::Provider,
+    reason::Reason,
     secret::{Secret, check::Check, source::SecretOf, store::SecretStore},
     signature::{self, Refusal, Verified},
 };
 
-/// The right to patch one GitRepo; only this file makes one.
+/// On whose word a GitRepo may be patched.
 #[derive(Clone, Copy, Debug)]
-pub struct Authorization(Option<Verified>);
+enum Witness {
+    /// Its governing secret verifies the delivery.
+    Secret(Verified),
+    /// None is configured, and unsigned deliveries are accepted.
+    Nobody,
+}
 
-impl Authorization {
-    /// Whether a secret verified the delivery; otherwise none is configured and unsigned deliveries are accepted.
-    pub const fn is_verified(self) -> bool {
-        self.0.is_some()
+/// A GitRepo, the push that it follows, and on whose word: what is patched. Only [`Judge::judge`] makes one.
+#[derive(Debug)]
+pub struct Planned {
+    gitrepo: GitRepo,
+    follows: Move,
+    witness: Witness,
+}
+
+impl Planned {
+    /// The GitRepo as it was judged.
+    pub const fn gitrepo(&self) -> &GitRepo {
+        &self.gitrepo
+    }
+
+    /// The push that it follows.
+    pub const fn follows(&self) -> &Move {
+        &self.follows
+    }
+
+    /// Whether a secret verified the delivery, so that its sender may know of the GitRepo.
+    pub const fn is_verified(&self) -> bool {
+        matches!(self.witness, Witness::Secret(_))
     }
 }
 
-/// What the governing secret says of a delivery.
-#[derive(Clone, Copy, Debug)]
+/// What the rule says of a GitRepo.
+#[derive(Debug)]
 pub enum Verdict {
-    /// The GitRepo may be patched.
-    Authorized(Authorization),
-    /// It may not.
-    Refused(Unauthorized),
-    /// The secret cannot be read now.
+    /// It is to be patched.
+    Planned(Box<Planned>),
+    /// It is not.
+    Skipped {
+        /// Why not.
+        reason: Reason,
+        /// Whether its governing secret verified the delivery, so that its sender may know of it.
+        shown: bool,
+        /// Whether it follows the push all the same.
+        follows: bool,
+    },
+    /// It follows the push, and its governing secret cannot be read now.
     Unavailable,
-}
-
-/// Why a GitRepo may not be patched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unauthorized {
-    /// The governing secret does not verify the delivery, or there is none and unsigned deliveries are rejected.
-    Unverified,
-    /// `spec.webhookSecret` names a secret that does not exist.
-    SecretMissing,
-    /// The governing secret has no key for the provider.
-    KeyMissing,
-    /// The GitRepo's own secret may not be read.
-    SecretForbidden,
 }
 
 /// Who a delivery comes from, as far as it can be proved.
@@ -106,11 +126,17 @@ impl<'a> Judge<'a> {
     /// Asks the GitRepos' own secrets, each once.
     pub async fn ask_own_secrets(&mut self, gitrepos: &[GitRepo]) {
         let names: BTreeSet<_> = gitrepos.iter().filter_map(own_secret).collect();
-        let asked: Vec<_> = names.into_iter().map(|name| self.ask_own_secret(name)).collect();
-        self.own = stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
+        let asked: Vec<_> = names
+            .into_iter()
+            .filter(|(namespace, name)| !self.own.contains_key(&id(namespace, name)))
+            .map(|(namespace, name)| self.ask_own_secret(namespace, name))
+            .collect();
+        let checks: Vec<_> =
+            stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
+        self.own.extend(checks);
     }
 
-    async fn ask_own_secret(&self, (namespace, name): (&str, &str)) -> ((String, String), Check) {
+    async fn ask_own_secret(&self, namespace: &str, name: &str) -> ((String, String), Check) {
         let of = SecretOf::GitRepo { namespace, name };
         let check = match self.sender {
             // No GitRepo's own secret can verify it, whatever it holds.
@@ -119,32 +145,58 @@ impl<'a> Judge<'a> {
                 self.store.check(of, |secret| self.sender.verify(secret)).await
             }
         };
-        ((namespace.to_owned(), name.to_owned()), check)
+        (id(namespace, name), check)
     }
 
-    /// Judges a GitRepo, whose own secret was asked.
-    pub fn verdict(&self, gitrepo: &GitRepo) -> Verdict {
-        let Some((namespace, name)) = own_secret(gitrepo) else { return self.global_verdict() };
-        match self.own.get(&(namespace.to_owned(), name.to_owned())) {
-            Some(Check::Verified(verified)) => Verdict::Authorized(Authorization(Some(*verified))),
-            Some(Check::Refused(refusal)) => Verdict::Refused((*refusal).into()),
-            Some(Check::Missing) => Verdict::Refused(Unauthorized::SecretMissing),
-            Some(Check::Forbidden) => Verdict::Refused(Unauthorized::SecretForbidden),
-            Some(Check::Unavailable) | None => Verdict::Unavailable,
+    /// Judges a GitRepo of the pushed repository, whose own secret was asked.
+    pub fn judge(&self, gitrepo: &GitRepo, push: &Push) -> Verdict {
+        let check = match own_secret(gitrepo) {
+            None => return self.apply(self.global_word(), gitrepo, push),
+            Some((namespace, name)) => self.own.get(&id(namespace, name)),
+        };
+        self.apply(check.map_or(Word::Unknown, word), gitrepo, push)
+    }
+
+    /// Judges a GitRepo that was read again: the secret that governs it by now may be one that was not asked.
+    pub async fn judge_again(&self, gitrepo: &GitRepo, push: &Push) -> Verdict {
+        match own_secret(gitrepo) {
+            Some((namespace, name)) if !self.own.contains_key(&id(namespace, name)) => {
+                let (_, check) = self.ask_own_secret(namespace, name).await;
+                self.apply(word(&check), gitrepo, push)
+            }
+            _ => self.judge(gitrepo, push),
         }
     }
 
-    fn global_verdict(&self) -> Verdict {
+    /// Puts together what the governing secret says and what the push means for a GitRepo.
+    fn apply(&self, word: Word, gitrepo: &GitRepo, push: &Push) -> Verdict {
+        let follows = gitrepo.spec.follows(push);
+        match (word, follows) {
+            (Word::Given(witness), Ok(follows)) => {
+                let gitrepo = gitrepo.clone();
+                Verdict::Planned(Box::new(Planned { gitrepo, follows, witness }))
+            }
+            (Word::Given(witness), Err(reason)) => {
+                let shown = matches!(witness, Witness::Secret(_));
+                Verdict::Skipped { reason, shown, follows: false }
+            }
+            (Word::Refused(reason), follows) => {
+                Verdict::Skipped { reason, shown: false, follows: follows.is_ok() }
+            }
+            (Word::Unknown, Ok(_)) => Verdict::Unavailable,
+            (Word::Unknown, Err(reason)) => {
+                Verdict::Skipped { reason, shown: false, follows: false }
+            }
+        }
+    }
+
+    const fn global_word(&self) -> Word {
         match (&self.global, self.unsigned) {
-            (Check::Verified(verified), _) => Verdict::Authorized(Authorization(Some(*verified))),
-            (Check::Refused(refusal), _) => Verdict::Refused((*refusal).into()),
-            (Check::Missing, UnsignedDeliveries::Accept) => {
-                Verdict::Authorized(Authorization(None))
-            }
-            (Check::Missing, UnsignedDeliveries::Reject) => {
-                Verdict::Refused(Unauthorized::Unverified)
-            }
-            (Check::Forbidden | Check::Unavailable, _) => Verdict::Unavailable,
+            (Check::Verified(verified), _) => Word::Given(Witness::Secret(*verified)),
+            (Check::Refused(refusal), _) => Word::Refused(reason(*refusal)),
+            (Check::Missing, UnsignedDeliveries::Accept) => Word::Given(Witness::Nobody),
+            (Check::Missing, UnsignedDeliveries::Reject) => Word::Refused(Reason::Unverified),
+            (Check::Forbidden | Check::Unavailable, _) => Word::Unknown,
         }
     }
 
@@ -183,15 +235,37 @@ impl<'a> Judge<'a> {
     }
 }
 
-impl From<Refusal> for Unauthorized {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::KeyMissing(_) => Self::KeyMissing,
-            Refusal::KeyUnusable(_) | Refusal::Unverified => Self::Unverified,
-        }
+/// What the governing secret says of the delivery.
+enum Word {
+    Given(Witness),
+    Refused(Reason),
+    /// It cannot be read now.
+    Unknown,
+}
+
+/// What a GitRepo's own secret says.
+const fn word(own: &Check) -> Word {
+    match own {
+        Check::Verified(verified) => Word::Given(Witness::Secret(*verified)),
+        Check::Refused(refusal) => Word::Refused(reason(*refusal)),
+        Check::Missing => Word::Refused(Reason::SecretMissing),
+        Check::Forbidden => Word::Refused(Reason::SecretForbidden),
+        Check::Unavailable => Word::Unknown,
     }
 }
 
+const fn reason(refusal: Refusal) -> Reason {
+    match refusal {
+        Refusal::KeyMissing(_) => Reason::SecretKeyMissing,
+        Refusal::KeyUnusable(_) | Refusal::Unverified => Reason::Unverified,
+    }
+}
+
+/// Namespace and name of a GitRepo's own secret, if it has one.
 fn own_secret(gitrepo: &GitRepo) -> Option<(&str, &str)> {
     Some((gitrepo.metadata.namespace.as_deref()?, gitrepo.spec.own_secret()?))
+}
+
+fn id(namespace: &str, name: &str) -> (String, String) {
+    (namespace.to_owned(), name.to_owned())
 }

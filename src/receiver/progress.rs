@@ -5,9 +5,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use crate::cluster::patch::Limits;
+use super::order::Times;
 
 /// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
 const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
@@ -23,13 +23,23 @@ const LOOKING: u8 = 0;
 const PATCHING: u8 = 1;
 const ABANDONED: u8 = 2;
 
+/// How long patching a GitRepo may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Until when what failed is tried again.
+    pub(super) retry_until: Instant,
+    /// When the last attempt is cut off. Taking the polling interval back comes after it.
+    pub(super) end: Instant,
+}
+
 /// A delivery's times, and how far it got, for whoever has to answer before it is done.
 #[derive(Debug)]
 pub struct Progress {
     pub(super) deadline: Instant,
-    pub(super) received: Timestamp,
+    /// When it came, by the clock of the wall and by one that nobody sets.
+    came: (Timestamp, Instant),
+    received: Timestamp,
     pub(super) judged_at: Timestamp,
-    pub(super) redelivered: bool,
     ends_at_deadline: bool,
     stage: AtomicU8,
     /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
@@ -42,9 +52,9 @@ impl Progress {
         let now = Timestamp::now();
         Self {
             deadline,
+            came: (now, Instant::now()),
             received: now,
             judged_at: now,
-            redelivered: false,
             ends_at_deadline: false,
             stage: AtomicU8::new(LOOKING),
             troubled: AtomicUsize::new(0),
@@ -54,7 +64,7 @@ impl Progress {
     /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`.
     pub fn redelivery(deadline: Instant, received: Timestamp, judged_at: Timestamp) -> Self {
         let now = Self::new(deadline);
-        Self { received: received.min(now.received), judged_at, redelivered: true, ..now }
+        Self { received: received.min(now.received), judged_at, ..now }
     }
 
     /// Nothing goes on after the deadline, patches neither.
@@ -66,6 +76,14 @@ impl Progress {
     /// When it was received first.
     pub const fn received(&self) -> Timestamp {
         self.received
+    }
+
+    /// When it was received, and what the same clock says now.
+    pub(super) fn times(&self) -> Times {
+        let (wall, clock) = self.came;
+        let passed = SignedDuration::try_from(clock.elapsed()).unwrap_or(SignedDuration::MAX);
+        let now = wall.checked_add(passed).unwrap_or(Timestamp::MAX);
+        Times { received: self.received, now }
     }
 
     /// By when it has to be answered.

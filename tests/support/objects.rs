@@ -83,6 +83,7 @@ impl Objects {
         self.version += 1;
         object["metadata"]["namespace"] = json!(namespace);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
         object["metadata"]["generation"] = json!(1);
         if place.resource == "gitrepos"
             && let Some(object) = object.as_object_mut()

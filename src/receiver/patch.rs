@@ -1,0 +1,144 @@
+//! The patch of one planned GitRepo (contract §5): the polling interval where it has none, and the commit, each only as
+//! long as the GitRepo is what it was judged as. `announce` decides when, and what comes of a refusal.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::{
+    cluster::{ApiError, Cluster, Resource},
+    gitrepo::GitRepo,
+    verdict::Planned,
+};
+
+/// For how long the polling interval is tried again: the commit is what matters.
+const INTERVAL_TIME_LIMIT: Duration = Duration::from_millis(500);
+
+/// How GitRepos are patched.
+#[derive(Clone, Debug)]
+pub struct Patcher {
+    cluster: Cluster,
+    polling_interval: Option<String>,
+}
+
+impl Patcher {
+    /// Writes `polling_interval`, a Go duration, where a GitRepo has none; `None` writes nothing there.
+    pub const fn new(cluster: Cluster, polling_interval: Option<String>) -> Self {
+        Self { cluster, polling_interval }
+    }
+
+    /// Announces the planned commit, of which we heard when `received`, unless the GitRepo is another than was judged,
+    /// or something else was announced to it since it was read.
+    ///
+    /// # Errors
+    /// [`ApiError::Unprocessable`] if it is not as it was, or any other [`ApiError`] of the request.
+    pub async fn patch(&self, planned: &Planned, received: Timestamp) -> Result<(), ApiError> {
+        let patch = status_patch(planned, received);
+        self.cluster.patch_gitrepo(&planned.gitrepo().metadata, Resource::Status, &patch).await
+    }
+
+    /// Sets the polling interval where there is none, and tries again until `until`; tells whether it may be ours now.
+    pub(super) async fn set_interval(&self, planned: &Planned, until: Instant) -> bool {
+        let Some(interval) = &self.polling_interval else { return false };
+        let gitrepo = planned.gitrepo();
+        if gitrepo.spec.polling_interval.is_some() {
+            return false;
+        }
+        let patch = json!([
+            test("/metadata/uid", gitrepo.metadata.uid.as_deref()),
+            test("/spec/pollingInterval", None),
+            { "op": "add", "path": "/spec/pollingInterval", "value": interval },
+        ]);
+        let until = until.min(Instant::now() + INTERVAL_TIME_LIMIT);
+        // An attempt that got no answer may have set it all the same: then it is we whom the next one finds faster.
+        let unanswered = AtomicBool::new(false);
+        let attempt = || async {
+            let outcome =
+                self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Itself, &patch).await;
+            let is_open = outcome.as_ref().is_err_and(ApiError::may_have_been_done);
+            unanswered.fetch_or(is_open, Ordering::Relaxed);
+            outcome
+        };
+        match self.cluster.retrying(until, attempt).await {
+            Ok(()) => true,
+            // Somebody was faster, or it is another GitRepo by now.
+            Err(ApiError::Unprocessable) => unanswered.into_inner(),
+            // The next patch will find the same.
+            Err(ApiError::NotFound) => false,
+            Err(error) => {
+                tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not set the polling interval");
+                unanswered.into_inner() || error.may_have_been_done()
+            }
+        }
+    }
+
+    /// Takes the polling interval back where it is still ours, and tries again until `until`.
+    pub(super) async fn take_interval_back(&self, gitrepo: &GitRepo, until: Instant) {
+        let Some(interval) = &self.polling_interval else { return };
+        let patch = json!([
+            test("/metadata/uid", gitrepo.metadata.uid.as_deref()),
+            test("/spec/pollingInterval", Some(interval)),
+            { "op": "remove", "path": "/spec/pollingInterval" },
+        ]);
+        let until = until.max(Instant::now() + INTERVAL_TIME_LIMIT);
+        let take = || self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Itself, &patch);
+        match self.cluster.retrying(until, take).await {
+            Ok(()) | Err(ApiError::Unprocessable | ApiError::NotFound) => {}
+            Err(error) => {
+                tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not take the polling interval back");
+            }
+        }
+    }
+}
+
+/// The JSON patch of the `status` subresource. It fails with 422 unless the GitRepo is the one that was judged, follows
+/// what it followed under the same secret, and nothing was announced to it since it was read.
+fn status_patch(planned: &Planned, received: Timestamp) -> Value {
+    let GitRepo { metadata, spec, status } = planned.gitrepo();
+    // A push that follows on a later one, by the clock, is no reason to set the time back.
+    let time = planned.gitrepo().announced_at().map_or(received, |last| last.max(received));
+    let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let commit = planned.follows().after.as_str();
+    let mut patch = vec![
+        test("/metadata/uid", metadata.uid.as_deref()),
+        test("/spec/repo", spec.repo.as_deref()),
+        test("/spec/branch", spec.branch.as_deref()),
+        test("/spec/revision", spec.revision.as_deref()),
+        test("/spec/webhookSecret", spec.webhook_secret.as_deref()),
+    ];
+    match status {
+        Some(status) => patch.extend([
+            test("/status/webhookCommit", status.webhook_commit.as_deref()),
+            test("/status/lastWebhookTime", status.last_webhook_time.as_deref()),
+            json!({ "op": "add", "path": "/status/webhookCommit", "value": commit }),
+            json!({ "op": "add", "path": "/status/lastWebhookTime", "value": time }),
+        ]),
+        // Fleet's controller has not seen it yet: there is nothing to add a field to.
+        None => patch.extend([
+            test("/status", None),
+            json!({
+                "op": "add", "path": "/status",
+                "value": { "webhookCommit": commit, "lastWebhookTime": time },
+            }),
+        ]),
+    }
+    Value::Array(patch)
+}
+
+/// Whether a patch of one would be tested for the same as a patch of the other.
+pub(super) fn is_tested_alike(one: &Planned, other: &Planned) -> bool {
+    status_patch(one, Timestamp::MIN) == status_patch(other, Timestamp::MIN)
+}
+
+/// An absent field tests equal to null.
+fn test(path: &str, value: Option<&str>) -> Value {
+    json!({ "op": "test", "path": path, "value": value })
+}
+
+fn name(gitrepo: &GitRepo) -> Option<&str> {
+    gitrepo.metadata.name.as_deref()
+}

@@ -1,0 +1,80 @@
+//! The plan for the GitRepos of a pushed repository: which are patched, why the others are not, and what is answered.
+//! `announce` carries it out.
+
+use crate::{
+    cluster::ApiError,
+    event::Push,
+    gitrepo::GitRepo,
+    outcome::{Fate, Kind, Outcome, Report},
+    reason::Reason,
+    verdict::{Judge, Planned, Verdict},
+};
+
+/// What is to be done for a push, and what has come of it so far.
+#[derive(Default)]
+pub(super) struct Plan {
+    /// What is to be patched.
+    pub(super) planned: Vec<Planned>,
+    pub(super) report: Report,
+    /// Why the delivery has to come again.
+    pub(super) unavailable: Option<String>,
+    /// Whether a GitRepo follows whose own secret refuses the delivery.
+    refused_by_own_secret: bool,
+}
+
+impl Plan {
+    /// Judges the GitRepos of the repository, whose own secrets were asked; `incomplete` says why there may be more.
+    pub(super) fn new(
+        judge: &Judge<'_>,
+        gitrepos: &[GitRepo],
+        incomplete: Option<&ApiError>,
+        push: &Push,
+    ) -> Self {
+        let unavailable = incomplete.map(ToString::to_string);
+        let mut plan = Self { unavailable, ..Self::default() };
+        for gitrepo in gitrepos {
+            plan.add(judge.judge(gitrepo, push), gitrepo);
+        }
+        if judge.global_unavailable() && !judge.any_verified() {
+            plan.unavailable = Some("the global secret cannot be read".to_owned());
+        }
+        plan
+    }
+
+    fn add(&mut self, verdict: Verdict, gitrepo: &GitRepo) {
+        match verdict {
+            Verdict::Planned(planned) => self.planned.push(*planned),
+            Verdict::Skipped { reason, shown, follows } => {
+                self.refused_by_own_secret |= follows && gitrepo.spec.own_secret().is_some();
+                self.report.add(gitrepo, Fate::Skipped(reason), shown);
+            }
+            Verdict::Unavailable => {
+                self.unavailable = Some("a secret cannot be read".to_owned());
+                self.report.add(gitrepo, Fate::Skipped(Reason::Failed), false);
+            }
+        }
+    }
+
+    /// Whether nothing came of it, and nothing will if the delivery is sent again.
+    pub(super) fn came_to_nothing(&self) -> bool {
+        self.unavailable.is_none() && !self.is_accepted() && !self.report.has(Reason::Superseded)
+    }
+
+    fn is_accepted(&self) -> bool {
+        self.report.patched_count() > 0 || self.report.has(Reason::Unchanged)
+    }
+
+    /// What is answered, once it is carried out.
+    pub(super) fn outcome(self, judge: &Judge<'_>) -> Outcome {
+        let refused = self.report.patched_count() == 0
+            && !judge.any_verified()
+            && (judge.refuses_unverified() || self.refused_by_own_secret);
+        let kind = match &self.unavailable {
+            Some(_) => Kind::Unavailable,
+            None if refused => Kind::Unauthorized,
+            None if self.is_accepted() => Kind::Accepted,
+            None => Kind::Ignored,
+        };
+        Outcome { detail: self.unavailable, report: self.report, ..Outcome::new(kind) }
+    }
+}
