@@ -5,6 +5,7 @@
 //! | mark | what becomes of the block |
 //! | --- | --- |
 //! | `run` | it runs, in the root of the repository; with `until=TEXT` until it has printed that |
+//! | `run=service` | it runs with `$url` and `$secret` of the quickstart's service, and is answered with `pong` |
 //! | `run=cluster` | it runs with `kubectl` for a real API server, in a folder that holds `knative` |
 //! | `by=FILE` | that test does it, and names the page |
 //! | `needs=WHAT` | nobody can run it here: [`NEEDS`] has the reasons |
@@ -21,19 +22,18 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use support::{real_cluster::RealCluster, tools::tool};
 
 /// Why a block cannot be run here.
-const NEEDS: [(&str, &str); 7] = [
+const NEEDS: [(&str, &str); 6] = [
     ("controllers", "it needs Kubernetes' controllers, and the API server of the tests has none"),
     ("aws", "it makes something in an AWS account"),
     ("registry", "it pushes an image to a registry of yours"),
     ("nodes", "it needs pods that run, and the API server of the tests has no nodes"),
     ("itself", "it runs this test"),
-    ("prometheus", "it is a query for a Prometheus that scrapes the service"),
     ("time", "it measures for minutes, on a machine that does nothing else"),
 ];
 
@@ -96,7 +96,7 @@ fn what_needs_nothing_but_rust_runs_and_prints_what_the_page_says() {
     for page in pages() {
         let blocks = blocks(&page);
         for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.runs_on(None)) {
-            let printed = run(block, &root(), &[]);
+            let printed = run(block, &root(), &[("PORT", &free_port())]);
             let promised = blocks.get(at + 1).filter(|next| next.language == "text");
             for line in promised.map(|block| block.text.lines()).into_iter().flatten() {
                 let line = line.trim_end();
@@ -108,6 +108,23 @@ fn what_needs_nothing_but_rust_runs_and_prints_what_the_page_says() {
             }
         }
     }
+}
+
+#[test]
+fn what_needs_the_service_runs_on_that_of_the_quickstart() {
+    let port = free_port();
+    let quickstart = blocks("README.md").into_iter().find(|block| block.runs_on(None));
+    let quickstart = quickstart.expect("the README starts with it");
+    let mut service = Shell::start(&quickstart, &root(), &[("PORT", &port)]);
+    service.wait_for("Ctrl-C");
+    let url = format!("http://127.0.0.1:{port}/");
+    for block in pages().iter().flat_map(|page| blocks(page)) {
+        if block.runs_on(Some("service")) {
+            let printed = run(&block, &root(), &[("url", &url), ("secret", "github-test-secret")]);
+            assert!(printed.contains("\"pong\"") && printed.ends_with(" 200\n"), "{printed}");
+        }
+    }
+    service.end();
 }
 
 #[test]
@@ -152,39 +169,80 @@ fn the_readme_is_read_in_one_sitting() {
     assert!(read("README.md").lines().count() <= 150, "what is more belongs into docs/");
 }
 
-/// Runs a block in a shell that stops at the first failure, and gives what it printed.
+/// Runs a block, and gives what it printed.
 fn run(block: &Block, folder: &Path, variables: &[(&str, &str)]) -> String {
-    let mut shell = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", &block.text])
-        .current_dir(folder)
-        .env_clear()
-        .envs(env::vars().filter(|(name, _)| !is_set_by_cargo(name)))
-        .env("PORT", free_port())
-        .envs(variables.iter().copied())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .expect("there is bash");
-    let mut output = BufReader::new(shell.stdout.take().expect("is piped"));
-    let mut printed = String::new();
-    let Some(last) = block.mark("until").and_then(Option::as_deref) else {
-        output.read_to_string(&mut printed).expect("is text");
-        let status = shell.wait().expect("ends");
-        assert!(status.success(), "{}: {status}\n{printed}", block.place());
-        return printed;
-    };
-    while !printed.contains(last) {
-        let read = output.read_line(&mut printed).expect("is text");
-        assert!(read > 0, "{} ends without {last:?}:\n{printed}", block.place());
+    let mut shell = Shell::start(block, folder, variables);
+    match block.mark("until").and_then(Option::as_deref) {
+        None => shell.finish(),
+        Some(last) => {
+            shell.wait_for(last);
+            shell.end()
+        }
     }
-    let group = format!("-{}", shell.id());
-    let killed =
-        Command::new("kill").args(["-TERM", "--", &group]).status().expect("there is kill");
-    assert!(killed.success(), "{}: cannot be ended", block.place());
-    output.read_to_string(&mut printed).expect("is text");
-    shell.wait().expect("ends");
-    printed
+}
+
+/// A block that runs in a shell, which stops at the first failure.
+struct Shell {
+    place: String,
+    process: Child,
+    output: BufReader<ChildStdout>,
+    printed: String,
+}
+
+impl Shell {
+    fn start(block: &Block, folder: &Path, variables: &[(&str, &str)]) -> Self {
+        let mut process = Command::new("bash")
+            .args(["-euo", "pipefail", "-c", &block.text])
+            .current_dir(folder)
+            .env_clear()
+            .envs(env::vars().filter(|(name, _)| !is_set_by_cargo(name)))
+            .envs(variables.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("there is bash");
+        let output = BufReader::new(process.stdout.take().expect("is piped"));
+        Self { place: block.place(), process, output, printed: String::new() }
+    }
+
+    fn wait_for(&mut self, last: &str) {
+        while !self.printed.contains(last) {
+            let read = self.output.read_line(&mut self.printed).expect("is text");
+            assert!(read > 0, "{} ends without {last:?}:\n{}", self.place, self.printed);
+        }
+    }
+
+    /// Gives what it printed once it has ended well.
+    fn finish(mut self) -> String {
+        self.output.read_to_string(&mut self.printed).expect("is text");
+        let status = self.process.wait().expect("ends");
+        assert!(status.success(), "{}: {status}\n{}", self.place, self.printed);
+        std::mem::take(&mut self.printed)
+    }
+
+    /// Ends it, and gives what it printed.
+    fn end(mut self) -> String {
+        self.kill();
+        self.output.read_to_string(&mut self.printed).expect("is text");
+        std::mem::take(&mut self.printed)
+    }
+
+    fn kill(&mut self) {
+        // Its id is somebody else's once it has ended.
+        if !matches!(self.process.try_wait(), Ok(None)) {
+            return;
+        }
+        let group = format!("-{}", self.process.id());
+        let _ = Command::new("kill").args(["-TERM", "--", &group]).stderr(Stdio::null()).status();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 /// Whether cargo has set it for this test: build scripts look at some of them, and would build it all again.
@@ -240,7 +298,8 @@ const TAKEN_FOR_GRANTED: &str = r#"
 {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "fleet-default"}}
 ---
 {"apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo",
- "metadata": {"name": "simple", "namespace": "fleet-local"}, "spec": {"repo": "https://github.com/rancher/fleet-examples"}}
+ "metadata": {"name": "simple", "namespace": "fleet-local"}, 
+ "spec": {"repo": "https://github.com/rancher/fleet-examples", "pollingInterval": "1h"}}
 ---
 {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
  "metadata": {"name": "webhook-ingress", "namespace": "cattle-fleet-system"},
