@@ -1,11 +1,12 @@
 //! What a delivery says has happened, in the same words for every provider; `provider/*` make it, `gitrepo` reads it.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     hash::{BuildHasher, RandomState},
 };
 
-use crate::repo_url::{RepoUrl, lower_case};
+use crate::repo_url::{HostAliases, RepoUrl, lower_case};
 
 /// What a delivery is about, as its sender claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -199,21 +200,37 @@ impl Repository {
 
     /// Says whether a GitRepo's `spec.repo` names this repository (contract §4, point 1).
     ///
-    /// A [`Hostless`](Self::Hostless) one may be on any host: it is named only where all the GitRepos that name it
-    /// are on one host, which the caller has to see to.
+    /// A [`Hostless`](Self::Hostless) one may be on any host: see [`Self::is_one_of_several`].
     pub fn is(&self, spec_repo: &RepoUrl) -> bool {
         match self {
             Self::Urls(urls) => is_one_of(urls, spec_repo),
             Self::Hostless { project, slug } => {
-                let [web, ssh] = bitbucket_server_paths(project, slug);
+                let path = bitbucket_server_path(project, slug);
                 let fits = if spec_repo.is_web() {
-                    spec_repo.path() == web
+                    spec_repo.context_before(&format!("scm/{path}")).is_some()
                 } else {
-                    spec_repo.path() == ssh && spec_repo.port() == Some(BITBUCKET_SERVER_SSH_PORT)
+                    spec_repo.path() == path && spec_repo.port() == Some(BITBUCKET_SERVER_SSH_PORT)
                 };
                 fits && spec_repo.service().is_none()
             }
         }
+    }
+
+    /// Says whether GitRepos that it [is](Self::is) are on several servers, so that it cannot be all of them: where the
+    /// payload names no host, on several hosts, or behind several context paths of one.
+    pub fn is_one_of_several<'u>(
+        &self,
+        specs: impl Iterator<Item = &'u RepoUrl>,
+        aliases: &HostAliases,
+    ) -> bool {
+        let Self::Hostless { project, slug } = self else { return false };
+        let path = format!("scm/{}", bitbucket_server_path(project, slug));
+        let (mut hosts, mut contexts) = (BTreeSet::new(), BTreeSet::new());
+        for spec in specs {
+            hosts.insert(aliases.server_of(spec).host().to_owned());
+            contexts.extend(spec.context_before(&path));
+        }
+        hosts.len() > 1 || contexts.len() > 1
     }
 
     /// Whether nothing can be this repository, since it has no URL that counts.
@@ -226,7 +243,7 @@ impl Repository {
         match self {
             Self::Urls(urls) => urls.iter().map(|url| url.key(state)).collect(),
             Self::Hostless { project, slug } => {
-                bitbucket_server_paths(project, slug).map(|path| state.hash_one(&*path)).to_vec()
+                vec![state.hash_one(&*bitbucket_server_path(project, slug))]
             }
         }
     }
@@ -241,20 +258,15 @@ impl fmt::Display for Repository {
     }
 }
 
-/// A web URL has to agree on the port with a web URL; in every other pair the port says nothing, since SSH and the
-/// web are on different ones.
+/// A web URL is compared with those of the web, if there are any: only there do ports tell servers apart.
 fn is_one_of(urls: &[RepoUrl], spec_repo: &RepoUrl) -> bool {
-    let by_port = spec_repo.is_web() && urls.iter().any(RepoUrl::is_web);
-    urls.iter().any(|url| {
-        let same_port = !by_port || (url.is_web() && url.port() == spec_repo.port());
-        same_port && url.host() == spec_repo.host() && url.path() == spec_repo.path()
-    })
+    let by_web = spec_repo.is_web() && urls.iter().any(RepoUrl::is_web);
+    urls.iter().any(|url| (url.is_web() || !by_web) && url.is_where(spec_repo))
 }
 
-/// Where Bitbucket Server has a repository, over HTTP and over SSH.
-fn bitbucket_server_paths(project: &str, slug: &str) -> [String; 2] {
-    let path = lower_case(&format!("{project}/{slug}"));
-    [format!("scm/{path}"), path]
+/// Where Bitbucket Server has a repository over SSH; over HTTP it is at that behind `scm/`.
+fn bitbucket_server_path(project: &str, slug: &str) -> String {
+    lower_case(&format!("{project}/{slug}"))
 }
 
 #[cfg(test)]
@@ -324,12 +336,23 @@ mod tests {
     }
 
     #[test]
-    fn a_web_url_is_compared_with_web_urls_by_port() {
+    fn ports_tell_servers_apart_where_two_web_urls_both_name_one() {
         let repository = urls(&["https://git.example:8443/a/b", "ssh://git@ssh.example:2222/a/b"]);
         assert!(repository.is(&url("https://git.example:8443/a/b.git")));
-        assert!(!repository.is(&url("https://git.example/a/b")));
         assert!(!repository.is(&url("http://git.example:3000/a/b")));
+        assert!(!repository.is(&url("https://git.example:80/a/b")));
         assert!(!repository.is(&url("https://ssh.example/a/b")));
+    }
+
+    #[test]
+    fn behind_a_load_balancer_the_same_server_has_another_port() {
+        let inside = urls(&["http://git.example:10080/a/b", "ssh://git@git.example:10022/a/b"]);
+        assert!(inside.is(&url("https://git.example/a/b")));
+        let outside = urls(&["https://git.example/a/b"]);
+        assert!(outside.is(&url("http://git.example:7990/a/b")));
+        let after_an_upgrade = urls(&["https://git.example:80/a/b"]);
+        assert!(after_an_upgrade.is(&url("https://git.example/a/b")));
+        assert!(after_an_upgrade.is(&url("git@git.example:a/b")));
     }
 
     #[test]
@@ -355,13 +378,15 @@ mod tests {
         for spec in [
             "https://bitbucket.example/scm/acme/shop.git",
             "http://bitbucket.example:7990/scm/ACME/Shop",
+            "https://bitbucket.example/bitbucket/scm/acme/shop",
+            "https://bitbucket.example/a/b/scm/acme/shop",
             "ssh://git@bitbucket.example:7999/acme/shop.git",
         ] {
             assert!(hostless().is(&url(spec)), "{spec}");
         }
         for spec in [
             "https://bitbucket.example/acme/shop",
-            "https://bitbucket.example/bitbucket/scm/acme/shop",
+            "https://bitbucket.example/xscm/acme/shop",
             "https://bitbucket.example/scm/acme/shop2",
             "ssh://git@bitbucket.example/acme/shop.git",
             "ssh://git@bitbucket.example:7999/scm/acme/shop.git",
@@ -374,15 +399,44 @@ mod tests {
     }
 
     #[test]
+    fn a_hostless_repository_is_on_one_server_alone() {
+        let several = |aliases: &str, specs: &[&str]| {
+            let specs: Vec<_> = specs.iter().map(|spec| url(spec)).collect();
+            let aliases = aliases.parse().expect("are aliases");
+            hostless().is_one_of_several(specs.iter(), &aliases)
+        };
+        let (web, ssh) =
+            ("https://one.example/scm/acme/shop", "ssh://git@one.example:7999/acme/shop");
+        assert!(!several("", &[]));
+        assert!(!several("", &[web, ssh, "http://one.example:7990/scm/acme/shop.git"]));
+        assert!(!several("", &[ssh, "https://one.example/stash/scm/acme/shop"]));
+        assert!(several("", &[web, "https://one.example/stash/scm/acme/shop"]));
+        let other = "ssh://git@two.example:7999/acme/shop";
+        assert!(several("", &[web, other]));
+        assert!(!several("two.example=one.example", &[web, other]));
+        let known = urls(&[web, other]);
+        assert!(!known.is_one_of_several([url(web), url(other)].iter(), &HostAliases::default()));
+    }
+
+    #[test]
     fn a_repository_without_any_url_is_none() {
         assert_eq!(Repository::from_urls(["", "no URL", "https://host.example/"]), None);
     }
 
     fn any_repository() -> impl Strategy<Value = Repository> {
-        let any_url = "(https|ssh)://(a|b)\\.example(:7999|:8443)?/(scm/)?[ab]/[ab](\\.git)?";
+        let any_url =
+            "(https|ssh)://(a|b)\\.example(:7999|:8443)?/([ab]/)?(scm/)?[ab]/[ab](\\.git)?";
         prop_oneof![
-            prop::collection::vec(any_url, 1..3)
-                .prop_map(|texts| urls(&texts.iter().map(String::as_str).collect::<Vec<_>>())),
+            (prop::collection::vec(any_url, 1..3), any::<bool>()).prop_map(|(texts, anywhere)| {
+                let urls = texts.iter().map(|text| url(text));
+                let wherever = |url: RepoUrl| match url.path().strip_prefix("scm/") {
+                    Some(path) if anywhere && path.split('/').count() == 2 => {
+                        url.behind_any_context()
+                    }
+                    _ => url,
+                };
+                Repository::Urls(urls.map(wherever).collect())
+            }),
             ("[abAB]", "[abAB]").prop_map(|(project, slug)| Repository::Hostless { project, slug }),
         ]
     }
@@ -391,7 +445,7 @@ mod tests {
         #[test]
         fn the_keys_of_a_repository_hold_that_of_every_url_that_names_it(
             repository in any_repository(),
-            spec in "(https|ssh)://(a|b)\\.example(:7999|:8443)?/(scm/)?[ab]/[ab]",
+            spec in "(https|ssh)://(a|b)\\.example(:7999|:8443)?/([ab]/)?(scm/)?[ab]/[ab]",
         ) {
             let state = RandomState::new();
             let spec = url(&spec);

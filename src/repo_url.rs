@@ -24,15 +24,18 @@ pub use self::{
 
 /// A repository, by where it is: host and path, read from a URL or from `user@host:path`.
 ///
-/// Two texts that name the same repository read as the same host and path: scheme, user, default port, trailing
-/// slashes and one trailing `.git` are dropped, percent-escapes are decoded, letters are lower-case, and the names
-/// that a public service has beside its first one are replaced by that one.
+/// Two texts that name the same repository read as the same host and path: scheme, user, default port, slashes that
+/// separate nothing and one trailing `.git` are dropped (but on Azure DevOps, where it is part of the name),
+/// percent-escapes are decoded, letters are lower-case, and the names that a public service has beside its first one
+/// are replaced by that one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RepoUrl {
     web: bool,
     host: String,
     port: Option<u16>,
     path: String,
+    /// Whether the path may go on to the left: Bitbucket Server may be behind any context path, which is not always known.
+    behind_any_context: bool,
 }
 
 impl RepoUrl {
@@ -57,7 +60,13 @@ impl RepoUrl {
             if text.contains("://") { Location::from_url(text) } else { Location::from_scp(text) };
         let Location { web, user, host, port, path } = location?;
         let (host, path) = service::canonical(&host, &user, &path, web);
-        Some(Self { web, host, port, path })
+        Some(Self { web, host, port, path, behind_any_context: false })
+    }
+
+    /// The same web URL, `…/scm/KEY/slug`, behind any context path.
+    #[must_use]
+    pub(crate) fn behind_any_context(self) -> Self {
+        Self { behind_any_context: true, ..self }
     }
 
     /// The host in lower case, an IPv6 address in brackets.
@@ -85,11 +94,34 @@ impl RepoUrl {
         &self.path
     }
 
-    /// A hash of the path alone, equal for all URLs that may name the same repository.
+    /// Says whether a GitRepo at `spec_repo` is at this URL of a payload, if it is at one of them at all. Ports tell
+    /// servers apart only where both URLs are of the web and both name one: behind a load balancer or a proxy the same
+    /// server has another port, and SSH is on another one in any case.
+    pub(crate) fn is_where(&self, spec_repo: &Self) -> bool {
+        let by_port = self.web && spec_repo.web;
+        let other_port =
+            matches!((self.port, spec_repo.port), (Some(one), Some(other)) if one != other);
+        let same_path = self.path == spec_repo.path
+            || (self.behind_any_context && spec_repo.context_before(&self.path).is_some());
+        !(by_port && other_port) && self.host == spec_repo.host && same_path
+    }
+
+    /// What is before `path`, with its slash, where this web URL ends with that; nothing where it is all.
+    pub(crate) fn context_before(&self, path: &str) -> Option<&str> {
+        let context = self.path.strip_suffix(path).filter(|_| self.web)?;
+        (context.is_empty() || context.ends_with('/')).then_some(context)
+    }
+
+    /// A hash of the path alone, equal for all URLs that may name the same repository: of Bitbucket Server's
+    /// `…/scm/KEY/slug` it is that of `KEY/slug`, as over SSH.
     ///
     /// It is keyed by `state`, so that nobody can make many repositories share one.
     pub fn key(&self, state: &RandomState) -> u64 {
-        state.hash_one(&*self.path)
+        let segments: Vec<&str> = self.path.split('/').collect();
+        match segments.as_slice() {
+            [.., "scm", key, slug] => state.hash_one(&*format!("{key}/{slug}")),
+            _ => state.hash_one(&*self.path),
+        }
     }
 }
 
@@ -185,16 +217,20 @@ fn canonical_path(text: &str) -> Option<String> {
     if decoded.chars().any(char::is_control) {
         return None;
     }
-    let path = lower_case(decoded.trim_matches('/'));
-    // A last segment that is nothing but `.git` is a name, not an ending.
-    let path = match path.strip_suffix(".git") {
-        Some(named) if !named.is_empty() && !named.ends_with('/') => named,
-        _ => &path,
-    };
+    // A base URL that ends with a slash makes two of them, which separate no more than one.
+    let segments: Vec<&str> = decoded.split('/').filter(|segment| !segment.is_empty()).collect();
     // Escaped slashes make segments that were none.
     let names_something =
-        !path.is_empty() && !path.split('/').any(|part| matches!(part, "." | ".."));
-    names_something.then(|| path.to_owned())
+        !segments.is_empty() && !segments.iter().any(|segment| matches!(*segment, "." | ".."));
+    names_something.then(|| lower_case(&segments.join("/")))
+}
+
+/// Drops the ending that is not part of the name. A last segment that is nothing but `.git` is a name.
+fn without_ending(path: &str) -> &str {
+    match path.strip_suffix(".git") {
+        Some(named) if !named.is_empty() && !named.ends_with('/') => named,
+        _ => path,
+    }
 }
 
 /// Lower case, letter by letter: what `str::to_lowercase` does to a letter depends on its neighbours.

@@ -148,8 +148,7 @@ fn by_links(named: &NamedRepository) -> Option<Repository> {
 /// The URL over the transport that no link has on the host of this one: an administrator has switched it off or put it
 /// elsewhere, and GitRepos may have it nevertheless, or reach the same server through a proxy that still serves it.
 ///
-/// `/scm/KEY/slug` over HTTP is `/KEY/slug` over SSH. The port is not known. As an SSH URL, it is compared without;
-/// where other links say which ports the web has, this host is taken to have the web's own.
+/// `…/scm/KEY/slug` over HTTP is `/KEY/slug` over SSH; the port is not known, nor what is before `scm`.
 fn other_transport(url: &RepoUrl, links: &[RepoUrl]) -> Option<RepoUrl> {
     let host = url.host();
     if links.iter().any(|link| link.is_web() != url.is_web() && link.host() == host) {
@@ -160,8 +159,8 @@ fn other_transport(url: &RepoUrl, links: &[RepoUrl]) -> Option<RepoUrl> {
         let [.., "scm", key, slug] = segments.as_slice() else { return None };
         return RepoUrl::parse(&format!("ssh://{host}/{key}/{slug}"));
     }
-    let scheme = if links.iter().any(RepoUrl::is_web) { "https" } else { "ssh" };
-    RepoUrl::parse(&format!("{scheme}://{host}/scm/{}", url.path()))
+    let url = RepoUrl::parse(&format!("https://{host}/scm/{}", url.path()))?;
+    Some(url.behind_any_context())
 }
 
 fn by_key_and_slug(named: &NamedRepository) -> Option<Repository> {
@@ -302,7 +301,7 @@ mod tests {
         ] {
             assert!(is(&links, name), "{name}");
         }
-        assert!(!is(&links, "https://ssh.acme.example:8443/scm/acme/shop.git"));
+        assert!(is(&links, "https://ssh.acme.example:8443/scm/acme/shop.git"));
         assert!(!is(&links, "https://other.acme.example/scm/acme/shop.git"));
     }
 
@@ -310,7 +309,23 @@ mod tests {
     fn what_is_on_another_port_of_the_web_is_another_repository() {
         let links = ["http://bitbucket.acme.example:7990/scm/acme/shop.git", SSH];
         assert!(is(&links, "http://bitbucket.acme.example:7990/scm/acme/shop"));
-        assert!(!is(&links, HTTP));
+        assert!(is(&links, HTTP));
+        assert!(!is(&links, "https://bitbucket.acme.example:8443/scm/acme/shop"));
+    }
+
+    #[test]
+    fn what_the_links_do_not_say_of_the_context_path_may_be_anything() {
+        for name in ["https://bitbucket.acme.example/stash/scm/acme/shop", HTTP] {
+            assert!(is(&[SSH], name), "{name}");
+        }
+        for other in [
+            "https://bitbucket.acme.example/stash/acme/shop",
+            "https://bitbucket.acme.example/xscm/acme/shop",
+            "https://other.acme.example/stash/scm/acme/shop",
+        ] {
+            assert!(!is(&[SSH], other), "{other}");
+        }
+        assert!(!is(&[HTTP, SSH], "https://bitbucket.acme.example/stash/scm/acme/shop"));
     }
 
     #[test]

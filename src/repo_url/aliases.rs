@@ -44,7 +44,7 @@ impl HostAliases {
     /// Whoever comes by another name comes by another port: an alias without a port is compared without one.
     pub(crate) fn names_of(&self, url: &RepoUrl) -> Vec<RepoUrl> {
         let own = (url.host.clone(), url.port);
-        let server = self.standing_for(&own).and_then(|host| self.end_of(host)).unwrap_or(&own);
+        let server = self.end_of(&own).unwrap_or(&own);
         let others = self.0.iter().filter(|(_, host)| {
             self.end_of(host).is_some_and(|end| end.0 == server.0 && fits(end.1, server.1))
         });
@@ -57,6 +57,13 @@ impl HostAliases {
             }
         }
         urls
+    }
+
+    /// A repository under the name of the server that its host stands for.
+    pub(crate) fn server_of(&self, url: &RepoUrl) -> RepoUrl {
+        let own = (url.host.clone(), url.port);
+        let (host, port) = self.end_of(&own).unwrap_or(&own).clone();
+        RepoUrl { host, port, ..url.clone() }
     }
 
     fn standing_for(&self, (host, port): &Authority) -> Option<&Authority> {

@@ -13,7 +13,7 @@ pub(super) fn cloud_path(host: &str, user: &str, path: &str, web: bool) -> Optio
         ["v3", organization, project, repository],
     ) = (host, segments.as_slice())
     {
-        return Some(without_project(&[organization, project], repository, 1));
+        return Some(without_project(&[organization, project], repository));
     }
     let (organization, rest) = match (host, segments.as_slice()) {
         ("dev.azure.com", [organization, rest @ ..]) => (*organization, rest),
@@ -29,22 +29,25 @@ pub(super) fn cloud_path(host: &str, user: &str, path: &str, web: bool) -> Optio
     }
     match rest {
         [marker, repository] if is_marker(marker, web) => {
-            Some(without_project(&[organization], repository, 1))
+            Some(without_project(&[organization], repository))
         }
         [project, marker, repository] if is_marker(marker, web) => {
-            Some(without_project(&[organization, project], repository, 1))
+            Some(without_project(&[organization, project], repository))
         }
         _ => None,
     }
 }
 
-/// The path of a repository on an Azure DevOps Server, `[tfs/]COLLECTION/[PROJECT/]_git/REPOSITORY`; `None` for
+/// The path of a repository on an Azure DevOps Server, `[DIRECTORY/]COLLECTION/[PROJECT/]_git/REPOSITORY`; `None` for
 /// what is none.
+///
+/// Whether there is a virtual directory, such as `tfs`, is not to be seen. So everything at the end that has the
+/// repository's name is left out: the project, and the collection before it. On one server that makes no two
+/// repositories one, since either all of its paths begin with its directory or none does.
 pub(super) fn server_path(path: &str, web: bool) -> Option<String> {
     match segments(path).as_slice() {
         [before @ .., marker, repository] if is_marker(marker, web) => {
-            let collection = if before.first() == Some(&"tfs") { 2 } else { 1 };
-            Some(without_project(before, repository, collection))
+            Some(without_project(before, repository))
         }
         _ => None,
     }
@@ -66,13 +69,12 @@ fn is_marker(segment: &str, web: bool) -> bool {
     segment == "_git" || (!web && segment == "_ssh")
 }
 
-/// Joins the parts; the last of `before` is a project if there are more than `collection`.
-fn without_project(before: &[&str], repository: &str, collection: usize) -> String {
-    let kept = match before {
-        [kept @ .., project] if kept.len() >= collection && *project == repository => kept,
-        _ => before,
-    };
-    let mut parts = kept.to_vec();
+/// Joins the parts, without what has the repository's name at the end of `before`; the first part stays.
+fn without_project(before: &[&str], repository: &str) -> String {
+    let mut parts = before.to_vec();
+    while parts.len() > 1 && parts.last() == Some(&repository) {
+        parts.pop();
+    }
     parts.extend(["_git", repository]);
     parts.join("/")
 }

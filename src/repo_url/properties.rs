@@ -10,7 +10,7 @@ use crate::event::Repository;
 enum Place {
     Hosted { host: &'static Host, path: Vec<String> },
     Azure { organization: String, project: String, repository: String },
-    AzureServer { collection: String, project: String, repository: String },
+    AzureServer { directory: &'static str, collection: String, project: String, repository: String },
     CodeCommit { region: &'static str, name: String },
 }
 
@@ -81,8 +81,8 @@ impl Place {
             Self::Azure { organization, project, repository } => {
                 azure(organization, project, repository, spelling)
             }
-            Self::AzureServer { collection, project, repository } => {
-                azure_server(collection, project, repository, spelling)
+            Self::AzureServer { directory, collection, project, repository } => {
+                azure_server(directory, [collection, project, repository], spelling)
             }
             Self::CodeCommit { region, name } => codecommit(region, name, spelling),
         }
@@ -107,7 +107,8 @@ fn neighbour(place: &Place, how: u8) -> Place {
         | (Place::AzureServer { project, repository, .. }, 1) => project.clone_from(repository),
         (Place::Azure { organization, project, repository }, _) => {
             let (project, repository) = (project.clone(), repository.clone());
-            next = Place::AzureServer { collection: organization.clone(), project, repository };
+            let collection = organization.clone();
+            next = Place::AzureServer { directory: "tfs/", collection, project, repository };
         }
         (Place::AzureServer { collection, project, .. }, _) => std::mem::swap(collection, project),
         (Place::CodeCommit { region, .. }, 0) => *region = "eu-south-1",
@@ -128,6 +129,9 @@ fn hosted(host: &Host, path: &str, spelling: Spelling) -> Vec<String> {
         format!("ssh://git@{name}:22/{plain}"),
         format!("ssh://{name}:2222/{git}"),
         format!("git+ssh://git@{name}/{git}"),
+        format!("https://{name}:8443/{git}"),
+        format!("https://{name}//{git}//"),
+        format!("git@{name}:/{}", plain.replace('/', "//")),
         format!("git://{name}:9418/{git}"),
         format!("git@{name}:{git}"),
         format!("{name}:/{plain}"),
@@ -167,20 +171,18 @@ fn azure(organization: &str, project: &str, repository: &str, spelling: Spelling
     forms
 }
 
-fn azure_server(
-    collection: &str,
-    project: &str,
-    repository: &str,
-    spelling: Spelling,
-) -> Vec<String> {
-    let [c, p, r] = [collection, project, repository].map(|name| spelling.path(name));
+fn azure_server(directory: &str, names: [&str; 3], spelling: Spelling) -> Vec<String> {
+    let [c, p, r] = names.map(|name| spelling.path(name));
+    let d = spelling.path(directory);
     let mut forms = vec![
-        format!("https://azure.example/tfs/{c}/{p}/_git/{r}"),
-        format!("https://azure.example/tfs/{c}/{p}/_git/_full/{r}"),
-        format!("ssh://azure.example:22/tfs/{c}/{p}/_ssh/{r}"),
+        format!("https://azure.example/{d}{c}/{p}/_git/{r}"),
+        format!("http://azure.example:8080/{d}{c}/{p}/_git/{r}"),
+        format!("https://azure.example/{d}{c}/{p}/_git/_full/{r}"),
+        format!("ssh://azure.example:22/{d}{c}/{p}/_ssh/{r}"),
     ];
+    let [_, project, repository] = names;
     if project == repository {
-        forms.push(format!("https://azure.example/tfs/{c}/_git/{r}"));
+        forms.push(format!("https://azure.example/{d}{c}/_git/{r}"));
     }
     forms
 }
@@ -209,6 +211,11 @@ fn name() -> impl Strategy<Value = String> {
     ]
 }
 
+/// A repository's name on Azure DevOps, where `.git` is no ending.
+fn azure_name() -> impl Strategy<Value = String> {
+    prop_oneof![name(), prop::sample::select(vec!["shop.git", "acme.git"]).prop_map(str::to_owned)]
+}
+
 fn organization() -> impl Strategy<Value = String> {
     "(v3|dev|acme|[a-b][a-b0-9-]{0,2}[a-b])"
 }
@@ -219,10 +226,12 @@ fn place() -> impl Strategy<Value = Place> {
     prop_oneof![
         3 => (0..HOSTS.len(), prop::collection::vec(name(), 1..4))
             .prop_filter_map("there is such a host", |(at, path)| Some(Place::Hosted { host: HOSTS.get(at)?, path })),
-        2 => (organization(), name(), name())
+        2 => (organization(), name(), azure_name())
             .prop_map(|(organization, project, repository)| Place::Azure { organization, project, repository }),
-        1 => (name(), name(), name())
-            .prop_map(|(collection, project, repository)| Place::AzureServer { collection, project, repository }),
+        2 => (prop::sample::select(vec!["", "tfs/", "devops/"]), name(), name(), azure_name())
+            .prop_map(|(directory, collection, project, repository)| {
+                Place::AzureServer { directory, collection, project, repository }
+            }),
         1 => (region, name()).prop_map(|(region, name)| Place::CodeCommit { region, name }),
     ]
 }
@@ -256,6 +265,10 @@ proptest! {
     ) {
         let b = how.map_or(b, |how| neighbour(&a, how));
         prop_assume!(a != b);
+        // A server has one virtual directory, or none.
+        if let (Place::AzureServer { directory, .. }, Place::AzureServer { directory: other, .. }) = (&a, &b) {
+            prop_assume!(directory == other);
+        }
         for payload in a.forms(one) {
             let repository = Repository::Urls(vec![url(&payload)]);
             for spec in b.forms(other) {
@@ -265,7 +278,7 @@ proptest! {
     }
 
     #[test]
-    fn two_ports_of_the_web_are_two_repositories(
+    fn two_ports_of_the_web_are_two_repositories_where_both_urls_name_one(
         a in prop::sample::select(vec![None, Some(80), Some(443), Some(3000), Some(8443)]),
         b in prop::sample::select(vec![None, Some(80), Some(443), Some(3000), Some(8443)]),
         schemes in ("https?", "https?"),
@@ -277,8 +290,9 @@ proptest! {
         let default = |scheme: &str| if scheme == "http" { 80 } else { 443 };
         let own = |scheme: &str, port: Option<u16>| port.filter(|port| *port != default(scheme));
         let repository = Repository::Urls(vec![at(&schemes.0, a)]);
-        let are_one = own(&schemes.0, a) == own(&schemes.1, b);
-        prop_assert_eq!(repository.is(&at(&schemes.1, b)), are_one);
+        let are_two =
+            matches!((own(&schemes.0, a), own(&schemes.1, b)), (Some(a), Some(b)) if a != b);
+        prop_assert_eq!(repository.is(&at(&schemes.1, b)), !are_two);
         prop_assert!(repository.is(&url("ssh://git@git.example:7999/acme/shop.git")));
     }
 }

@@ -1,7 +1,7 @@
 //! The public hosting services: which hosts are theirs, and the other names of one repository there; Azure DevOps
 //! has so many that they are in `azure`.
 
-use super::azure;
+use super::{azure, without_ending};
 
 /// A hosting service on hosts that everybody knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,15 +53,16 @@ impl Service {
     }
 }
 
-/// Replaces what a public service calls a repository beside its first name by that one.
+/// Replaces what a public service calls a repository beside its first name by that one, and drops `.git` where it is an
+/// ending: Azure DevOps has it as a part of the name.
 pub(super) fn canonical(host: &str, user: &str, path: &str, web: bool) -> (String, String) {
     if let Some(path) = azure::cloud_path(host, user, path, web) {
         return ("dev.azure.com".to_owned(), path);
     }
     if let Some(host) = codecommit_host(host) {
-        return (host, path.to_owned());
+        return (host, without_ending(path).to_owned());
     }
-    let path = azure::server_path(path, web).unwrap_or_else(|| path.to_owned());
+    let path = azure::server_path(path, web).unwrap_or_else(|| without_ending(path).to_owned());
     (first_name(host).to_owned(), path)
 }
 

@@ -133,6 +133,55 @@ fn an_azure_devops_server_leaves_the_project_out_as_well() {
 }
 
 #[test]
+fn an_azure_devops_server_may_be_in_any_directory() {
+    all_are_one(&[
+        "https://azure.acme.example/devops/shop/_git/shop",
+        "https://azure.acme.example/devops/shop/shop/_git/shop",
+    ]);
+    all_are_one(&[
+        "https://azure.acme.example/a/b/Sales/_git/shop",
+        "https://azure.acme.example/a/b/Sales/Shop/_git/shop",
+    ]);
+    differ(
+        "https://azure.acme.example/devops/Sales/_git/shop",
+        "https://azure.acme.example/devops/Sales/web/_git/shop",
+    );
+    differ(
+        "https://azure.acme.example/devops/Sales/_git/shop",
+        "https://azure.acme.example/Sales/_git/shop",
+    );
+}
+
+#[test]
+fn on_azure_dot_git_is_part_of_the_name() {
+    for (one, other) in [
+        (
+            "https://dev.azure.com/acme/web/_git/shop.git",
+            "https://dev.azure.com/acme/web/_git/shop",
+        ),
+        ("git@ssh.dev.azure.com:v3/acme/web/shop.git", "git@ssh.dev.azure.com:v3/acme/web/shop"),
+        ("https://tfs.acme.example/tfs/c/p/_git/a.git", "https://tfs.acme.example/tfs/c/p/_git/a"),
+    ] {
+        differ(one, other);
+        differ(other, one);
+    }
+    all_are_one(&[
+        "https://dev.azure.com/acme/web/_git/shop.git",
+        "git@ssh.dev.azure.com:v3/acme/web/shop.git",
+    ]);
+}
+
+#[test]
+fn slashes_that_separate_nothing_do_not_count() {
+    all_are_one(&[
+        "https://git.example//acme/shop.git",
+        "https://git.example/acme//shop//",
+        "git@git.example:/acme//shop",
+        "https://git.example/acme%2f/shop",
+    ]);
+}
+
+#[test]
 fn codecommit_has_three_forms() {
     all_are_one(&[
         "https://git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop",
