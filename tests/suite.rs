@@ -29,6 +29,8 @@ mod index;
 mod intervals;
 #[path = "suite/lookups.rs"]
 mod lookups;
+#[path = "suite/order.rs"]
+mod order;
 #[path = "suite/patches.rs"]
 mod patches;
 #[path = "suite/ping_secrets.rs"]

@@ -48,7 +48,10 @@ async fn a_rollout_under_load_loses_nothing(space: &Space) {
             let function = if moved.load(Ordering::Relaxed) { &new } else { &old };
             let commit = format!("{sender:08x}{sent:032x}");
             let answer = function.push(space, SECRET, "refs/heads/main", &commit).await;
-            assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+            assert_eq!(answer.status, 200, "{}", function.log());
+            // Whoever is overtaken by another sender is not announced.
+            let superseded = answer.body["skipped"][0]["reason"] == "superseded";
+            assert!(answer.outcome() == "accepted" || superseded, "{}", function.log());
             sent += 1;
         }
         sent
@@ -68,10 +71,9 @@ async fn a_rollout_under_load_loses_nothing(space: &Space) {
     assert_eq!(old.exit_code().await, Some(0), "{}", old.log());
 
     let accepted = [&old, &new].into_iter().flat_map(Function::delivery_lines);
-    assert_eq!(
-        accepted.filter(|line| line["outcome"] == "accepted").count(),
-        first + second + third
-    );
+    let taken =
+        accepted.filter(|line| ["accepted", "ignored"].iter().any(|it| line["outcome"] == *it));
+    assert_eq!(taken.count(), first + second + third);
     println!("{} deliveries during the rollout", first + second + third);
 }
 
