@@ -3,11 +3,14 @@
 It looks at what SAM makes of the template and at what CloudFormation would make of that with some parameters, so that a
 right which SAM adds by itself is seen too. Run with the Python of target/tools/venv.
 """
+import json
 import logging
 import os
 import pathlib
 import re
 
+from samcli.lib.providers.api_provider import ApiProvider
+from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
@@ -17,6 +20,8 @@ logging.disable(logging.WARNING)
 
 ROOT = pathlib.Path(__file__).parents[2]
 NOTHING = object()
+# The alias: nothing may invoke a version past it.
+LIVE = "FunctionAliaslive"
 PSEUDO = {"Partition": "aws", "Region": "eu-central-1", "AccountId": "111122223333", "URLSuffix": "amazonaws.com",
           "StackName": "fleet-webhook"}
 
@@ -80,8 +85,9 @@ class Stack:
             case "Fn::Select":
                 return arguments[1][int(arguments[0])]
             case "Fn::Sub":
-                known = self.values | {f"AWS::{name}": value for name, value in PSEUDO.items()}
-                return re.sub(r"\$\{([\w:]+)\}", lambda found: str(known.get(found[1], found[1])), arguments)
+                text, own = arguments if isinstance(arguments, list) else (arguments, {})
+                known = self.values | {f"AWS::{name}": value for name, value in PSEUDO.items()} | own
+                return re.sub(r"\$\{([\w:.]+)\}", lambda found: str(known.get(found[1], found[1])), text)
         raise AssertionError(f"what is {function}?")
 
     def of_type(self, kind):
@@ -94,12 +100,131 @@ class Stack:
         return sorted(found, key=lambda statement: str(statement["Action"]))
 
 
+def everything_that_invokes_the_function_invokes_the_alias():
+    for parameters in ({}, {"FrontDoor": "HttpApi"}):
+        stack = Stack(EksClusterName="production", CodeCommitRepositories="*", **parameters)
+        assert all(permission["FunctionName"] == LIVE for permission in permissions(stack))
+        rule, = stack.of_type("AWS::Events::Rule").values()
+        assert rule["Targets"][0]["Arn"] == LIVE
+        source, = stack.of_type("AWS::Lambda::EventSourceMapping").values()
+        assert source["FunctionName"] == LIVE
+        retries, = stack.of_type("AWS::Lambda::EventInvokeConfig").values()
+        assert retries["Qualifier"] == "live"
+        for url in stack.of_type("AWS::Lambda::Url").values():
+            assert url["Qualifier"] == "live"
+        for integration in stack.of_type("AWS::ApiGatewayV2::Integration").values():
+            assert integration["IntegrationUri"] == "Function.Arn:live", integration
+
+
+def a_new_version_is_taken_back_where_an_alarm_rings():
+    topic = "arn:aws:sns:eu-central-1:111122223333:oncall"
+    group, = Stack(EksClusterName="production", Rollout="Canary10Percent5Minutes").of_type("AWS::CodeDeploy::DeploymentGroup").values()
+    assert "Alarms" not in group.get("AlarmConfiguration", {}), group
+    watched = Stack(EksClusterName="production", Rollout="Canary10Percent5Minutes", AlarmTopicArn=topic)
+    group, = watched.of_type("AWS::CodeDeploy::DeploymentGroup").values()
+    assert group["AlarmConfiguration"] == {
+        "Enabled": True, "Alarms": [{"Name": "ErrorsAlarm"}, {"Name": "UnavailableAlarm"}]}, group
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+
+
+def alarms_are_there_for_what_there_is_and_only_with_a_topic():
+    topic = "arn:aws:sns:eu-central-1:111122223333:oncall"
+    assert not Stack(EksClusterName="production", CodeCommitRepositories="*").of_type("AWS::CloudWatch::Alarm")
+    always = {"ErrorsAlarm", "ThrottlesAlarm", "UnavailableAlarm"}
+    for parameters, names in (
+        ({"RetryQueue": "false"}, {"UrlFailuresAlarm"}),
+        ({"FrontDoor": "HttpApi"}, {"ApiFailuresAlarm", "RetryAgeAlarm", "DeadDeliveriesAlarm"}),
+        ({"FrontDoor": "None", "CodeCommitRepositories": "*", "RetryQueue": "false"}, {"DeadCodeCommitEventsAlarm"}),
+    ):
+        alarms = Stack(EksClusterName="production", AlarmTopicArn=topic, **parameters).of_type("AWS::CloudWatch::Alarm")
+        assert alarms.keys() == always | names, alarms.keys() ^ (always | names)
+        assert all(alarm["AlarmActions"] == [topic] and alarm["Threshold"] in (0, 900) for alarm in alarms.values())
+
+
+def the_alarm_for_503_counts_the_line_that_the_function_prints():
+    stack = Stack(EksClusterName="production", AlarmTopicArn="arn:aws:sns:eu-central-1:111122223333:oncall")
+    count, = stack.of_type("AWS::Logs::MetricFilter").values()
+    source = (ROOT / "src/telemetry/emf.rs").read_text()
+    assert count["FilterPattern"] == '{ $.Outcome = "unavailable" }' and '"Outcome": outcome' in source
+    metric, = count["MetricTransformations"]
+    alarm = stack.of_type("AWS::CloudWatch::Alarm")["UnavailableAlarm"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (metric["MetricNamespace"], metric["MetricName"])
+
+
+def the_dashboard_is_json_and_names_what_there_is():
+    for parameters in ({}, {"RetryQueue": "false"}):
+        board, = Stack(EksClusterName="production", Dashboard="true", **parameters).of_type("AWS::CloudWatch::Dashboard").values()
+        widgets = json.loads(board["DashboardBody"])["widgets"]
+        assert len(widgets) == 5 and "${" not in board["DashboardBody"], board["DashboardBody"]
+
+
+def a_key_of_ones_own_is_everywhere_and_the_role_may_use_it_through_sqs():
+    key = "arn:aws:kms:eu-central-1:111122223333:key/1"
+    stack = Stack(EksClusterName="production", KmsKeyArn=key, CodeCommitRepositories="*", FrontDoor="HttpApi")
+    for queue in stack.of_type("AWS::SQS::Queue").values():
+        assert queue["KmsMasterKeyId"] == key and "SqsManagedSseEnabled" not in queue
+    assert all(group["KmsKeyId"] == key for group in stack.of_type("AWS::Logs::LogGroup").values())
+    assert stack.function["KmsKeyArn"] == key
+    use, = [statement for statement in stack.statements() if "kms:Decrypt" in statement["Action"]]
+    assert use["Resource"] == key and use["Condition"] == {
+        "StringEquals": {"kms:ViaService": "sqs.eu-central-1.amazonaws.com"}}
+
+
+def sam_local_finds_the_function_behind_the_http_api():
+    stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides={"FrontDoor": "HttpApi"})
+    route, = ApiProvider(stacks).api.routes
+    assert (route.path, route.function_name, route.payload_format_version) == ("$default", "Function", "2.0"), route
+
+
+def an_http_api_is_throttled_and_writes_who_called():
+    stage, = Stack(EksClusterName="production", FrontDoor="HttpApi").of_type("AWS::ApiGatewayV2::Stage").values()
+    assert stage["DefaultRouteSettings"]["ThrottlingRateLimit"] == 50, stage
+    assert stage["AccessLogSettings"]["DestinationArn"] == "ApiLogGroup.Arn"
+    line = json.loads(stage["AccessLogSettings"]["Format"])
+    assert line["client"] == "$context.identity.sourceIp"
+    assert not {"path", "headers", "query"} & line.keys(), line
+
+
+# What nobody should have to find out from a function that fails: each value, whether it is taken.
+PATTERNS = {
+    "EksClusterName": (["production", ""], ["arn:aws:eks:eu-central-1:111122223333:cluster/production", "a b"]),
+    "WebhookSecretId": (
+        ["fleet/webhook", "", "arn:aws-cn:secretsmanager:cn-north-1:111122223333:secret:fleet/webhook-a1b2c3"],
+        ["arn:aws:secretsmanager:eu-central-1:111122223333:secret:fleet/webhook", "fleet webhook"]),
+    "KubeconfigFile": (["/var/task/kubeconfig", ""], ["kubeconfig"]),
+    "SubnetIds": (["subnet-0123abcd", ""], ["subnet", "vpc-1"]),
+    "PollingInterval": (["1h", "keep", "1h30m", "0.5h"], ["7d", "1", "never", ""]),
+    "SecretCacheTtl": (["60s", "0s", "1500ms"], ["60", ""]),
+    "GitRepoNamespaces": (["", "fleet-default", "fleet-default,fleet-local"], ["fleet-default, fleet-local", "*"]),
+    "CodeCommitRepositories": (["", "*", "shop.git"], ["sh*p", "a b"]),
+    "AlarmTopicArn": (["", "arn:aws:sns:eu-central-1:111122223333:oncall"], ["oncall"]),
+    "HostAliases": (["", "a=b", "gitea.internal=git.example.com,ssh.acme=git.example.com:22"], ["a", "a=b, c=d"]),
+    "LogFilter": (["info", "fleet_webhook=debug,kube=warn"], ["", "info warn"]),
+}
+
+
+def a_mistyped_parameter_is_refused_before_anything_is_made():
+    parameters = yaml_parse((ROOT / "template.yaml").read_text())["Parameters"]
+    for name, (taken, refused) in PATTERNS.items():
+        pattern = parameters[name]["AllowedPattern"]
+        for value in taken:
+            assert re.search(pattern, value), (name, value)
+        for value in refused:
+            assert not re.search(pattern, value), (name, value)
+    for name, parameter in parameters.items():
+        if "AllowedPattern" in parameter:
+            default = parameter["Default"]
+            assert re.search(parameter["AllowedPattern"], default), (name, default)
+        else:
+            assert "AllowedValues" in parameter or parameter["Type"] == "Number", name
+
+
 def permissions(stack):
     return sorted(stack.of_type("AWS::Lambda::Permission").values(), key=str)
 
 
 def only_its_front_door_is_open_to_everybody():
-    everybody = {"FunctionName": "Function.Arn", "Principal": "*"}
+    everybody = {"FunctionName": LIVE, "Principal": "*"}
     url = [everybody | {"Action": "lambda:InvokeFunction", "InvokedViaFunctionUrl": True},
            everybody | {"Action": "lambda:InvokeFunctionUrl", "FunctionUrlAuthType": "NONE"}]
     assert permissions(Stack(EksClusterName="production")) == sorted(url, key=str)
@@ -119,7 +244,7 @@ def the_role_may_do_what_the_parameters_name_and_no_more():
     assert least.statements() == [logs, eks], least.statements()
     assert "ManagedPolicyArns" not in least.resources["Role"]["Properties"]
     assert [name for name, resource in least.resources.items() if resource["Type"].startswith("AWS::IAM::")] == [
-        "Role", "EksPolicy"]
+        "Role", "EksPolicy", "CodeDeployServiceRole"]
 
     arn = "arn:aws:secretsmanager:eu-central-1:111122223333:secret:"
     key = "arn:aws:kms:eu-central-1:111122223333:key/1"
@@ -181,10 +306,18 @@ def what_codecommit_could_not_deliver_is_not_among_deliveries():
     assert redrive["deadLetterTargetArn"] == "DeadDeliveries.Arn"
     rule, = stack.of_type("AWS::Events::Rule").values()
     assert rule["EventPattern"]["detail"]["repositoryName"] == ["shop"]
+    # Another account's repository of that name is not ours.
+    assert rule["EventPattern"]["account"] == ["AWS::AccountId"], rule["EventPattern"]
+    target, = rule["Targets"]
+    assert target["DeadLetterConfig"]["Arn"] == "DeadCodeCommitEvents.Arn"
+    policy, = stack.of_type("AWS::SQS::QueuePolicy").values()
+    assert policy["PolicyDocument"]["Statement"] == [{
+        "Effect": "Allow", "Principal": {"Service": "events.amazonaws.com"}, "Action": "sqs:SendMessage",
+        "Resource": "DeadCodeCommitEvents.Arn", "Condition": {"ArnEquals": {"aws:SourceArn": "CodeCommitRule.Arn"}}}]
 
 
 def every_variable_that_means_something_on_lambda_is_set():
-    elsewhere = {"HOST", "PORT", "METRICS_PORT", "DEADLINE", "K_SINK", "AWS_LAMBDA_RUNTIME_API"}
+    elsewhere = {"HOST", "PORT", "METRICS_PORT", "DEADLINE", "SHUTDOWN_DELAY", "K_SINK", "K_CA_CERTS", "AWS_LAMBDA_RUNTIME_API"}
     source = "".join((ROOT / path).read_text().split("#[cfg(test)]")[0]
                      for path in ("src/config.rs", "src/config/variables.rs"))
     read = set(re.findall(r'"([A-Z][A-Z_]*[A-Z])"', source))
@@ -192,12 +325,21 @@ def every_variable_that_means_something_on_lambda_is_set():
     every = set(stack.template["Resources"]["Function"]["Properties"]["Environment"]["Variables"])
     assert every == read - elsewhere, every ^ (read - elsewhere)
     chosen = Stack(EksClusterName="a", KubeconfigSecretId="b", KubeconfigFile="c", WebhookSecretId="d",
-                   WebhookSecretName="e", GitRepoNamespaces="f", MaxBodyBytes=7, LogFormat="text")
+                   WebhookSecretName="e", GitRepoNamespaces="f", HostAliases="g=h", MaxBodyBytes=7, LogFormat="text")
     assert set(chosen.variables) == every
     assert chosen.variables["MAX_BODY_BYTES"] == "7" and chosen.variables["LOG_FORMAT"] == "text"
 
 
 for promise in (
+    everything_that_invokes_the_function_invokes_the_alias,
+    a_new_version_is_taken_back_where_an_alarm_rings,
+    alarms_are_there_for_what_there_is_and_only_with_a_topic,
+    the_alarm_for_503_counts_the_line_that_the_function_prints,
+    the_dashboard_is_json_and_names_what_there_is,
+    a_key_of_ones_own_is_everywhere_and_the_role_may_use_it_through_sqs,
+    sam_local_finds_the_function_behind_the_http_api,
+    an_http_api_is_throttled_and_writes_who_called,
+    a_mistyped_parameter_is_refused_before_anything_is_made,
     only_its_front_door_is_open_to_everybody,
     the_role_may_do_what_the_parameters_name_and_no_more,
     in_a_vpc_the_interfaces_are_lambdas_and_not_the_functions,
