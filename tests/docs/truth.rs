@@ -1,0 +1,118 @@
+//! What the pages say of the program is what its source says: variables, outcomes, limits.
+
+use std::{collections::BTreeSet, fs};
+
+use crate::page::{read, root};
+
+/// What reqwest and kube read by themselves.
+const READ_BY_LIBRARIES: [&str; 2] = ["HTTPS_PROXY", "NO_PROXY"];
+
+/// How the contract marks what it does not promise yet.
+const NOT_BUILT: &str = "not built yet";
+
+#[test]
+fn the_contract_names_the_variables_that_are_read_and_no_others() {
+    let is_name = |text: &String| {
+        text.len() > 3
+            && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+    };
+    let contract = read("docs/contract.md");
+    for variable in literals("src/config").into_iter().filter(is_name) {
+        assert!(
+            contract.contains(&format!("`{variable}`")),
+            "{variable} is not in docs/contract.md"
+        );
+    }
+    let mut read_somewhere = literals("src");
+    read_somewhere.extend(READ_BY_LIBRARIES.map(str::to_owned));
+    let table = contract.split("\n## ").find(|section| section.starts_with("2. "));
+    let rows = table.expect("has a section 2").lines();
+    for row in rows.filter(|line| line.starts_with("| `") && !line.contains(NOT_BUILT)) {
+        let first = row.trim_start_matches("| ").split(" | ").next().unwrap_or_default();
+        for name in first.split('`').map(str::to_owned).filter(is_name) {
+            assert!(read_somewhere.contains(&name), "docs/contract.md: nobody reads {name}");
+        }
+    }
+}
+
+#[test]
+fn the_contract_names_every_outcome_and_reason() {
+    let contract = read("docs/contract.md");
+    let names = |file| {
+        let rows = read(file);
+        let names = rows.lines().filter(|line| line.trim_start().starts_with("Self::"));
+        let name = |line: &str| line.split('"').nth(1).map(str::to_owned);
+        names.filter_map(name).collect::<Vec<_>>()
+    };
+    for name in names("src/outcome.rs").into_iter().chain(names("src/reason.rs")) {
+        assert!(contract.contains(&format!("`{name}`")), "{name} is not in docs/contract.md");
+    }
+}
+
+#[test]
+fn the_limits_of_the_operating_page_are_those_of_the_code() {
+    let page = read("docs/operating.md");
+    let source = sources("src").join("\n");
+    let (_, tables) = page.split_once("\n## Limits\n").expect("has its limits");
+    let mut limits = 0;
+    for row in tables.lines().filter(|line| line.ends_with("` |")) {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        let [_, said, constant] = cells[..] else { panic!("not three cells: {row}") };
+        let constant = constant.trim_matches('`');
+        let definition = format!("const {constant}: ");
+        let of_it =
+            source.lines().filter_map(|line| line.split_once(&definition)?.1.split_once(" = "));
+        let values: Vec<String> = of_it.map(|(_, value)| in_words(constant, value)).collect();
+        assert!(values.iter().any(|value| value == said), "docs/operating.md: {values:?}: {row}");
+        limits += 1;
+    }
+    assert!(limits > 20, "the tables are there");
+}
+
+/// A constant's value as the page has it: a time in its largest whole unit, a size in KiB or MiB, a number.
+fn in_words(constant: &str, expression: &str) -> String {
+    let is_digit = |c: char| c.is_ascii_digit() || c == '_';
+    let factors = expression.split(|c| !is_digit(c)).filter_map(|factor| {
+        let digits = factor.replace('_', "");
+        digits.parse::<u64>().ok()
+    });
+    let value: u64 = factors.product();
+    let milliseconds = match expression.split('(').next() {
+        Some("Duration::from_millis") => Some(value),
+        Some("Duration::from_secs") => Some(value * 1000),
+        Some("Duration::from_mins") => Some(value * 60_000),
+        _ if constant.ends_with("_MILLISECONDS") => Some(value),
+        _ if constant.ends_with("_SECONDS") => Some(value * 1000),
+        _ => None,
+    };
+    match milliseconds {
+        Some(time) if time % 3_600_000 == 0 => format!("{} h", time / 3_600_000),
+        Some(time) if time % 60_000 == 0 => format!("{} min", time / 60_000),
+        Some(time) if time % 1000 == 0 => format!("{} s", time / 1000),
+        Some(time) => format!("{time} ms"),
+        None if value >= 1 << 20 && value.is_multiple_of(1 << 20) => format!("{} MiB", value >> 20),
+        None if value > 1 << 10 && value.is_multiple_of(1 << 10) => format!("{} KiB", value >> 10),
+        None => value.to_string(),
+    }
+}
+
+/// The texts in quotes of a module.
+fn literals(module: &str) -> BTreeSet<String> {
+    let sources = sources(module);
+    let literals = sources.iter().flat_map(|code| code.split('"').skip(1).step_by(2));
+    literals.map(str::to_owned).collect()
+}
+
+/// The source of a module: of its file, and of the folder that belongs to it, without their tests.
+fn sources(module: &str) -> Vec<String> {
+    let mut waiting = vec![root().join(format!("{module}.rs")), root().join(module)];
+    let mut sources = Vec::new();
+    while let Some(path) = waiting.pop() {
+        if let Ok(folder) = fs::read_dir(&path) {
+            waiting.extend(folder.flatten().map(|entry| entry.path()));
+        } else if let Ok(source) = fs::read_to_string(&path) {
+            sources.extend(source.split("#[cfg(test)]\nmod ").next().map(str::to_owned));
+        }
+    }
+    sources
+}
