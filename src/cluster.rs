@@ -1,14 +1,18 @@
 //! The API server: every request to it goes through here; `cluster/*` look GitRepos up and patch them.
 
+mod client;
 pub mod connect;
-#[cfg(feature = "aws")]
-mod elsewhere;
+mod connection;
 mod error;
 #[cfg(feature = "knative")]
 pub mod index;
+mod kubeconfig;
 pub mod lookup;
 mod places;
+#[cfg(feature = "aws")]
+mod remote;
 mod scan;
+mod trust;
 
 use std::{
     future::Future,
@@ -17,15 +21,19 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use futures::FutureExt as _;
+use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 pub use self::error::ApiError;
-use self::error::{failure, unreachable_server, unreadable};
+use self::{
+    connection::Connection,
+    error::{checked, unreachable_server, unreadable},
+};
 use crate::{gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
 
 /// How long one request may take that reads one object, GitRepos by name or a page of them, or that writes.
@@ -34,8 +42,14 @@ const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(2);
 /// How long a request for all GitRepos may take, to its last byte.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
 
-/// For how long a read is tried again while the API server is busy.
-pub(crate) const READ_AGAIN_TIME: Duration = Duration::from_secs(1);
+/// For how long a read is tried that belongs to no delivery, or to one that was answered.
+const READ_TIME: Duration = Duration::from_secs(4);
+
+/// What is kept of a delivery's time for saying what could not be read.
+const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
+
+/// Less time than this is not worth dividing among attempts.
+const LEAST_ATTEMPT: Duration = Duration::from_millis(500);
 
 /// How long to wait before a request is tried again, at first and at most.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -58,12 +72,15 @@ pub(crate) const FIELD_MANAGER: &str = "fleet-webhook";
 tokio::task_local! {
     /// The trace that the requests of the running task belong to.
     pub(crate) static TRACE: TraceContext;
+
+    /// By when the delivery of the running task has to be answered.
+    pub(crate) static DEADLINE: Instant;
 }
 
 /// A connection to the API server; cheap to clone.
 #[derive(Clone)]
 pub struct Cluster {
-    client: kube::Client,
+    connection: Arc<Connection>,
     metrics: Arc<Metrics>,
 }
 
@@ -75,8 +92,12 @@ impl std::fmt::Debug for Cluster {
 
 impl Cluster {
     /// Uses `client`, which must not retry by itself, and counts requests in `metrics`.
-    pub const fn new(client: kube::Client, metrics: Arc<Metrics>) -> Self {
-        Self { client, metrics }
+    pub fn new(client: kube::Client, metrics: Arc<Metrics>) -> Self {
+        Self::over(Connection::Given(client), metrics)
+    }
+
+    fn over(connection: Connection, metrics: Arc<Metrics>) -> Self {
+        Self { connection: Arc::new(connection), metrics }
     }
 
     /// Asks whether the API server answers at all.
@@ -112,12 +133,12 @@ impl Cluster {
         }
     }
 
-    /// Reads one object as JSON; a connection that broke is tried once more.
+    /// Reads one object as JSON, again for as long as the delivery has time.
     pub(crate) async fn object<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
-        let answer = match self.bytes(get(path)).await {
-            Err(ApiError::Unreachable(_)) => self.bytes(get(path)).await?,
-            answer => answer?,
-        };
+        let until = read_until();
+        let read =
+            || async { by(until, self.within(attempt_limit(until), self.whole(get(path)))).await };
+        let answer = self.retrying(until, read).await?;
         serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
     }
 
@@ -154,31 +175,78 @@ impl Cluster {
         self.bytes(request).await.map(drop)
     }
 
-    /// Sends a request and reads the whole answer.
+    /// Sends a request once and reads the whole answer.
     pub(crate) async fn bytes(&self, request: Request<Vec<u8>>) -> Result<Bytes, ApiError> {
-        within(REQUEST_TIME_LIMIT, async {
-            let body = self.send(request).await?.into_body();
-            body.collect()
-                .await
-                .map(http_body_util::Collected::to_bytes)
-                .map_err(|error| unreachable_server(&error))
-        })
-        .await
+        self.within(REQUEST_TIME_LIMIT, self.whole(request)).await
+    }
+
+    async fn whole(&self, request: Request<Vec<u8>>) -> Result<Bytes, ApiError> {
+        let body = self.send(request).await?.into_body();
+        let body = body.collect().await;
+        body.map(http_body_util::Collected::to_bytes).map_err(|error| unreachable_server(&error))
     }
 
     /// Sends a request; gives the answer's head and its body yet to be read.
+    ///
+    /// Credentials that the API server does not know, and a server that is not whom we trust, are looked for again,
+    /// once, and a new connection is made.
     pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Body>, ApiError> {
         let (mut parts, body) = request.into_parts();
+        let body = Bytes::from(body);
         let _ = TRACE.try_with(|trace| trace.apply(&mut parts.headers));
-        let mut counted = Counted { metrics: &self.metrics, verb: verb(&parts), code: None };
-        let answer = self.client.send(Request::from_parts(parts, Body::from(body))).await;
-        let response = answer.map_err(|error| unreachable_server(&error))?;
-        counted.code = Some(response.status().as_u16());
-        match failure(&response) {
-            None => Ok(response),
-            Some(error) => Err(error),
+        // Boxed: the futures of TLS and AWS are large, and a delivery's task has many of these in it.
+        let send = || self.send_once(&parts, &body).boxed();
+        let answer = match send().await {
+            Err(ApiError::Unauthorized(_) | ApiError::Misconfigured(_))
+                if self.connection.look_again() =>
+            {
+                send().await
+            }
+            answer => answer,
+        };
+        if matches!(answer, Err(ApiError::Unreachable(_))) {
+            self.connection.look_again();
         }
+        answer
     }
+
+    async fn send_once(&self, parts: &Parts, body: &Bytes) -> Result<Response<Body>, ApiError> {
+        let pool = self.connection.pool().await?;
+        let mut counted = Counted { metrics: &self.metrics, verb: verb(parts), code: None };
+        let began = Instant::now();
+        let response = pool.send(parts.clone(), body.clone()).await.map_err(|error| {
+            self.connection.doubt(began);
+            error.at(&self.connection)
+        })?;
+        counted.code = Some(response.status().as_u16());
+        checked(response).await
+    }
+
+    /// Cuts `work` off after `limit`, and gives up the connections that it may have waited for.
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<T, ApiError> {
+        let began = Instant::now();
+        timeout(limit, work).await.unwrap_or_else(|_| {
+            self.connection.doubt(began);
+            Err(ApiError::TimedOut(self.connection.to_string(), limit))
+        })
+    }
+}
+
+/// Until when a read is tried: as long as its delivery has time. What goes on after that has time of its own.
+fn read_until() -> Instant {
+    let now = Instant::now();
+    let deadline = DEADLINE.try_with(|deadline| *deadline - TIME_TO_ANSWER);
+    deadline.ok().filter(|deadline| *deadline > now).unwrap_or(now + READ_TIME)
+}
+
+/// How long one attempt of a read may take: it leaves as much for another one, if that is worth it.
+fn attempt_limit(until: Instant) -> Duration {
+    let left = until.saturating_duration_since(Instant::now());
+    REQUEST_TIME_LIMIT.min(if left > LEAST_ATTEMPT { left / 2 } else { left })
 }
 
 /// What of a GitRepo is patched: each drops what the other holds.
@@ -210,7 +278,7 @@ impl Drop for Counted<'_> {
 }
 
 /// The API verb of a request, as Kubernetes counts them.
-fn verb(request: &http::request::Parts) -> &'static str {
+fn verb(request: &Parts) -> &'static str {
     match request.method {
         Method::PATCH => "patch",
         _ if request.uri.query().is_some_and(|query| query.contains("watch=true")) => "watch",
@@ -219,11 +287,12 @@ fn verb(request: &http::request::Parts) -> &'static str {
     }
 }
 
-async fn within<T>(
-    limit: Duration,
+/// Cuts `work` off at `end`.
+async fn by<T>(
+    end: Instant,
     work: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<T, ApiError> {
-    timeout(limit, work).await.unwrap_or(Err(ApiError::TimedOut(limit)))
+    timeout_at(end.into(), work).await.unwrap_or(Err(ApiError::TooLate))
 }
 
 fn get(path: &str) -> Request<Vec<u8>> {

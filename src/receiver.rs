@@ -10,7 +10,7 @@ pub use self::progress::Progress;
 use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
     cluster::{
-        Cluster,
+        Cluster, DEADLINE,
         lookup::{Found, Lookup, Source, Trust},
     },
     config::UnsignedDeliveries,
@@ -84,6 +84,10 @@ impl Receiver {
         sender: Sender<'_>,
         progress: &Progress,
     ) -> Outcome {
+        DEADLINE.scope(progress.deadline, self.take(event, sender, progress)).await
+    }
+
+    async fn take(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
         match event {
             Event::Ignored(why) => Outcome::new(Kind::Ignored).because(*why),
             Event::Ping(None) => Outcome::new(Kind::Pong),

@@ -41,7 +41,10 @@ impl Readiness {
             return true;
         }
         // An answer that gives no right is an answer.
-        let ask = async { matches!(cluster.reach().await, Ok(()) | Err(ApiError::Forbidden(_))) };
+        let ask = async {
+            let answer = cluster.reach().await;
+            matches!(answer, Ok(()) | Err(ApiError::Forbidden(_) | ApiError::Unauthorized(_)))
+        };
         let reached = self.asked.get(|_, age| age < ASK_AT_MOST_EVERY, ask).await;
         self.reached.fetch_or(reached, Ordering::Relaxed);
         reached

@@ -3,33 +3,25 @@
 //! The API server prints a list as a [Table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables);
 //! Fleet's column `Repo` is `spec.repo` verbatim. A row holds no namespace unless its metadata is asked for.
 
-use std::{
-    fmt,
-    io::Read,
-    time::{Duration, Instant},
-};
+use std::{fmt, io::Read, time::Instant};
 
 use bytes::{Buf as _, Bytes};
-use http::{Method, StatusCode};
+use http::Method;
 use http_body_util::BodyExt as _;
 use kube::client::Body;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use tokio::{sync::mpsc, time::sleep};
+use tokio::sync::mpsc;
 
 use super::{
-    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, encoded, gitrepos_path, request, unreachable_server,
-    unreadable, within,
+    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by, encoded, gitrepos_path,
+    read_until, request, unreachable_server, unreadable,
 };
 
 /// How many GitRepos a page holds.
 const PAGE_SIZE: usize = 500;
-
-/// For how long a scan is tried again while the API server says when: after a restart it first fills the cache that it
-/// lists from, a thousand GitRepos a second.
-const FILLING_TIME: Duration = Duration::from_secs(3);
 
 /// How many chunks of an answer wait to be parsed.
 const CHUNKS_AHEAD: usize = 4;
@@ -76,17 +68,9 @@ impl Cluster {
         let object = if include == Include::Metadata { "Metadata" } else { "None" };
         let path = format!("{}?includeObject={object}", gitrepos_path(namespace));
         let path = format!("{path}&resourceVersion=0");
-        let until = Instant::now() + FILLING_TIME;
-        let table = loop {
-            match self.table(namespace, &path, start.clone(), fold).await {
-                Err(ApiError::Passing(StatusCode::TOO_MANY_REQUESTS, Some(wait)))
-                    if Instant::now() + wait < until =>
-                {
-                    sleep(wait).await;
-                }
-                table => break table?,
-            }
-        };
+        let until = read_until();
+        let read = || by(until, self.table(namespace, &path, start.clone(), fold, until));
+        let table = self.retrying(until, read).await?;
         match table.has_repo {
             true => Ok(table.rows),
             false => self.list(namespace, start, fold).await,
@@ -99,18 +83,12 @@ impl Cluster {
         path: &str,
         rows: T,
         fold: fn(&mut T, Row),
+        until: Instant,
     ) -> Result<Table<T>, ApiError> {
         let seed = TableSeed { namespace: namespace.map(str::to_owned), rows, fold };
-        within(LIST_TIME_LIMIT, async {
-            let ask = || request(Method::GET, path, TABLE, Vec::new());
-            // A connection that broke while it was idle is tried once more.
-            let answer = match self.send(ask()).await {
-                Err(ApiError::Unreachable(_)) => self.send(ask()).await?,
-                answer => answer?,
-            };
-            parse(answer.into_body(), seed).await
-        })
-        .await
+        let ask = request(Method::GET, path, TABLE, Vec::new());
+        let answer = self.within(attempt_limit(until), self.send(ask)).await?;
+        self.within(LIST_TIME_LIMIT, parse(answer.into_body(), seed)).await
     }
 
     /// Reads the GitRepos themselves, page by page, for a cluster whose CRD prints no `Repo`.

@@ -1,13 +1,12 @@
 //! Reads webhook secrets in the cluster; `secrets_manager` reads them in AWS.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::StatusCode;
 use serde::Deserialize;
 
 use super::{Keys, ReadError, Secret};
-use crate::cluster::{ApiError, Cluster, READ_AGAIN_TIME, secret_path};
+use crate::cluster::{ApiError, Cluster, secret_path};
 
 /// Reads a [Kubernetes secret](https://kubernetes.io/docs/concepts/configuration/secret/).
 pub(super) async fn read(
@@ -23,13 +22,9 @@ pub(super) async fn read(
         return Err(ReadError::Missing);
     }
     let path = secret_path(namespace, name);
-    let until = Instant::now() + READ_AGAIN_TIME;
-    let read = || cluster.object::<KubernetesSecret>(&path);
-    let secret = cluster.retrying(until, read).await.map_err(|error| match error {
+    let secret = cluster.object::<KubernetesSecret>(&path).await.map_err(|error| match error {
         ApiError::NotFound => ReadError::Missing,
-        error @ ApiError::Forbidden(StatusCode::FORBIDDEN) => {
-            ReadError::Forbidden(error.to_string())
-        }
+        error @ ApiError::Forbidden(_) => ReadError::Forbidden(error.to_string()),
         error => ReadError::Unreachable(error.into()),
     })?;
     let decoded = secret.data.unwrap_or_default().into_iter().map(|(key, value)| {

@@ -11,14 +11,14 @@ use std::{
 
 use http::{Method, StatusCode};
 use kube::client::Body;
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout_at};
 
 use super::{
     Part,
     changes::{Change, Changes},
     list::ListSeed,
 };
-use crate::cluster::{ApiError, Cluster, encoded, gitrepos_path, request, scan::parse, within};
+use crate::cluster::{ApiError, Cluster, encoded, gitrepos_path, request, scan::parse};
 
 /// After how long the API server ends a watch; so soon that a connection which died unheard is noticed.
 const WATCH_TIME: Duration = Duration::from_secs(30);
@@ -135,11 +135,9 @@ impl Watch {
     async fn list(&self) -> Result<(super::Records, String), ApiError> {
         let path = format!("{}?resourceVersion=0", gitrepos_path(self.namespace.as_deref()));
         let seed = ListSeed { hasher: self.part.hasher.clone() };
-        within(LIST_TIME_LIMIT, async {
-            let request = request(Method::GET, &path, "application/json", Vec::new());
-            parse(self.cluster.send(request).await?.into_body(), seed).await
-        })
-        .await
+        let request = request(Method::GET, &path, "application/json", Vec::new());
+        let list = async { parse(self.cluster.send(request).await?.into_body(), seed).await };
+        self.cluster.within(LIST_TIME_LIMIT, list).await
     }
 
     async fn open(&self, since: &str) -> Result<Body, Broken> {
@@ -150,11 +148,10 @@ impl Watch {
             encoded(since),
         );
         let request = request(Method::GET, &path, "application/json", Vec::new());
-        match timeout(OPEN_TIME_LIMIT, self.cluster.send(request)).await {
-            Ok(Ok(response)) => Ok(response.into_body()),
-            Ok(Err(ApiError::Unexpected(StatusCode::GONE))) => Err(Broken::Expired),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(ApiError::TimedOut(OPEN_TIME_LIMIT).into()),
+        match self.cluster.within(OPEN_TIME_LIMIT, self.cluster.send(request)).await {
+            Ok(response) => Ok(response.into_body()),
+            Err(ApiError::Unexpected(StatusCode::GONE)) => Err(Broken::Expired),
+            Err(error) => Err(error.into()),
         }
     }
 

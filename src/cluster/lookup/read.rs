@@ -1,14 +1,14 @@
 //! Reads GitRepos from the API server: where they all are, and then the few that are looked for.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::BoxFuture, stream};
 use serde_json::value::RawValue;
 
 use super::{Found, Lookup};
 use crate::{
     cluster::{
-        ApiError, CONCURRENT_REQUESTS, Cluster, List, READ_AGAIN_TIME, gitrepos_named, lean,
+        ApiError, CONCURRENT_REQUESTS, Cluster, List, gitrepos_named, lean,
         places::{Place, Places},
         scan::Include,
         unreadable,
@@ -22,7 +22,17 @@ const LISTED_WORTH_A_SCAN: usize = 192;
 
 impl Lookup {
     /// Scans all namespaces at once, or each of the configured ones.
-    pub(super) async fn scan(
+    ///
+    /// Boxed, since it is passed on through other futures, of which each would have room for it twice.
+    pub(super) fn scan<'a>(
+        &'a self,
+        include: Include,
+        wanted: Option<&'a BTreeSet<u64>>,
+    ) -> BoxFuture<'a, Result<Arc<Places>, ApiError>> {
+        self.scan_all(include, wanted).boxed()
+    }
+
+    async fn scan_all(
         &self,
         include: Include,
         wanted: Option<&BTreeSet<u64>>,
@@ -67,13 +77,12 @@ impl Lookup {
 }
 
 impl Cluster {
-    /// Reads what is in a place, as the API server has it at hand, again for a moment where it has to; a GitRepo that is
+    /// Reads what is in a place, as the API server has it at hand; a GitRepo that is
     /// unreadable is left out and logged.
     async fn read_place(&self, place: &Place) -> Result<Vec<GitRepo>, ApiError> {
         let path = gitrepos_named(place.namespace.as_deref(), &place.name);
         let path = format!("{path}&resourceVersion=0");
-        let until = Instant::now() + READ_AGAIN_TIME;
-        let list: List<Box<RawValue>> = self.retrying(until, || self.object(&path)).await?;
+        let list: List<Box<RawValue>> = self.object(&path).await?;
         let gitrepo = |item: &RawValue| match serde_json::from_str(item.get()) {
             Ok(gitrepo) => Some(lean(gitrepo)),
             Err(error) => {
