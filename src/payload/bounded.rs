@@ -7,7 +7,8 @@ use serde::{
     de::{Error, IgnoredAny, SeqAccess, Visitor},
 };
 
-use super::Object;
+use super::{Malformed, Object};
+use crate::event::{RefUpdate, Refs};
 
 /// A text of at most 4096 bytes: no provider has a longer name, ref or URL. A longer one is malformed, and never held.
 #[derive(Debug)]
@@ -53,9 +54,82 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// The ref updates of one delivery. More of them is malformed: `{}` takes two bytes of the body and a hundred times
-/// that in memory.
-pub(crate) type RefUpdates<T> = Bounded<T, 10_000>;
+/// How many ref updates of one delivery are kept: more than anybody pushes but to copy a whole repository.
+const REF_UPDATES_LIMIT: usize = 100_000;
+
+/// What one entry of a list says of a ref.
+pub(crate) trait Update {
+    /// The update; `None` for what is neither branch nor tag.
+    ///
+    /// # Errors
+    /// [`Malformed`] where a promised field is missing.
+    fn update(self) -> Result<Option<RefUpdate>, Malformed>;
+}
+
+/// The ref updates of one delivery, each read as `T` and kept as what it says: `{}` takes two bytes of the body, and as a
+/// `T` fifty times that. Of more than the limit those that were read count.
+#[derive(Debug)]
+pub(crate) struct RefUpdates<T> {
+    refs: Refs,
+    count: usize,
+    malformed: Option<Malformed>,
+    of: PhantomData<T>,
+}
+
+impl<T> RefUpdates<T> {
+    /// How many entries the list has.
+    pub(crate) const fn count(&self) -> usize {
+        self.count
+    }
+
+    /// What moved.
+    ///
+    /// # Errors
+    /// The first [`Malformed`] among the entries.
+    pub(crate) fn refs(self) -> Result<Refs, Malformed> {
+        self.malformed.map_or(Ok(self.refs), Err)
+    }
+}
+
+impl<T> Default for RefUpdates<T> {
+    fn default() -> Self {
+        Self { refs: Refs::default(), count: 0, malformed: None, of: PhantomData }
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Update> Deserialize<'de> for RefUpdates<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfUpdates<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de> + Update> Visitor<'de> for OfUpdates<T> {
+            type Value = RefUpdates<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("ref updates")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut updates = RefUpdates::default();
+                while updates.malformed.is_none() && updates.refs.named.len() < REF_UPDATES_LIMIT {
+                    let Some(Object::<T>(entry)) = list.next_element()? else { break };
+                    updates.count += 1;
+                    match entry.update() {
+                        Ok(update) => updates.refs.named.extend(update),
+                        Err(malformed) => updates.malformed = Some(malformed),
+                    }
+                }
+                while list.next_element::<IgnoredAny>()?.is_some() {
+                    updates.count += 1;
+                    updates.refs.and_more = true;
+                }
+                updates.refs.named.shrink_to_fit();
+                Ok(updates)
+            }
+        }
+
+        deserializer.deserialize_seq(OfUpdates(PhantomData))
+    }
+}
 
 /// The clone URLs of a repository, one for each transport.
 pub(crate) type CloneLinks<T> = Bounded<T, 16>;
@@ -104,7 +178,10 @@ impl<'de, T: Deserialize<'de>, const LIMIT: usize> Deserialize<'de> for Bounded<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::payload::{Anything, Malformed, object};
+    use crate::{
+        event::{After, GitRef},
+        payload::{Anything, missing, object},
+    };
 
     #[derive(Deserialize)]
     struct Named {
@@ -155,5 +232,59 @@ mod tests {
     fn a_list_is_given_up_at_its_limit() {
         let malformed = length(r#"{"list":[{},{},{},{},"#).expect_err("is too long");
         assert!(malformed.0.contains("not the fields or types"), "{malformed}");
+    }
+
+    #[derive(Deserialize)]
+    struct Moved {
+        name: Option<Text>,
+    }
+
+    impl Update for Moved {
+        fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+            let name = self.name.ok_or_else(|| missing("name"))?;
+            Ok(RefUpdate::of(&name, None, After::Deleted))
+        }
+    }
+
+    #[derive(Deserialize)]
+    struct Told {
+        list: RefUpdates<Moved>,
+    }
+
+    fn told(entries: &[&str]) -> Result<Refs, Malformed> {
+        let json = format!(r#"{{"list":[{}]}}"#, entries.join(","));
+        object::<Told>(json.as_bytes())?.list.refs()
+    }
+
+    #[test]
+    fn a_hundred_thousand_ref_updates_are_kept_and_of_more_it_is_known_that_there_are_more() {
+        let branch = r#"{"name":"refs/heads/a"}"#;
+        for (length, and_more) in [(100_000, false), (100_001, true), (200_000, true)] {
+            let mut entries = vec![branch; length];
+            *entries.get_mut(99_999).expect("is there") = r#"{"name":"refs/heads/last"}"#;
+            let refs = told(&entries).expect("is taken");
+            assert_eq!((refs.named.len(), refs.and_more), (100_000, and_more));
+            let last = refs.named.last().map(|update| update.git_ref.clone());
+            assert_eq!(last, GitRef::branch("last"));
+        }
+    }
+
+    #[test]
+    fn what_is_neither_branch_nor_tag_takes_nobodys_place() {
+        let mut entries = vec![r#"{"name":"refs/pull/1/head"}"#; 100_001];
+        entries.push(r#"{"name":"refs/heads/main"}"#);
+        let refs = told(&entries).expect("is taken");
+        assert_eq!((refs.named.len(), refs.and_more), (1, false));
+    }
+
+    #[test]
+    fn one_entry_that_is_wrong_makes_all_of_them_wrong() {
+        let right = r#"{"name":"refs/heads/main"}"#;
+        for (entry, said) in
+            [("{}", "no usable `name`"), ("[]", "not the fields"), ("1", "not the fields")]
+        {
+            let malformed = told(&[right, entry, right]).expect_err("is wrong");
+            assert!(malformed.0.contains(said), "{entry}: {malformed}");
+        }
     }
 }

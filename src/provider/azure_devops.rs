@@ -11,7 +11,7 @@ use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     delivery::Delivery,
     event::{After, Event, Push, RefUpdate, Repository},
-    payload::{self, Object, RefUpdates, Text, missing},
+    payload::{self, Object, RefUpdates, Text, Update, missing},
     repo_url::Service,
     signature::{self, Scheme},
 };
@@ -52,7 +52,7 @@ struct Payload {
 #[derive(Deserialize)]
 struct Resource {
     #[serde(rename = "refUpdates")]
-    ref_updates: Option<RefUpdates<Update>>,
+    ref_updates: Option<RefUpdates<Moved>>,
     repository: Option<Object<NamedRepository>>,
 }
 
@@ -72,7 +72,7 @@ impl NamedRepository {
 }
 
 #[derive(Deserialize)]
-struct Update {
+struct Moved {
     /// The whole ref.
     name: Option<Text>,
     /// Zeros where it is new.
@@ -89,16 +89,15 @@ fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match event_type.as_deref() {
         Some("git.push") => {
             let Payload { resource } = payload::object(json)?;
-            push(resource.as_deref())
+            push(resource.map(|Object(resource)| resource))
         }
         Some(_) => Ok(Event::Ignored("not a push")),
         None => Err(missing("eventType")),
     }
 }
 
-fn push(resource: Option<&Resource>) -> Result<Event, Malformed> {
-    let updates = resource.and_then(|resource| resource.ref_updates.as_ref());
-    let repository = resource.and_then(|resource| resource.repository.as_ref());
+fn push(resource: Option<Resource>) -> Result<Event, Malformed> {
+    let (updates, repository) = resource.map_or((None, None), |it| (it.ref_updates, it.repository));
     let repository = repository.filter(|repository| repository.urls().next().is_some());
     let (Some(updates), Some(repository)) = (updates, repository) else {
         return Ok(Event::Ignored(
@@ -106,17 +105,18 @@ fn push(resource: Option<&Resource>) -> Result<Event, Malformed> {
         ));
     };
     let repository = Repository::from_urls(repository.urls());
-    let updates: Result<Vec<_>, Malformed> = updates.iter().map(update).collect();
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("resource.repository.remoteUrl"))?,
-        refs: updates?.into_iter().flatten().collect::<Vec<_>>().into(),
+        refs: updates.refs()?,
     }))
 }
 
-fn update(update: &Update) -> Result<Option<RefUpdate>, Malformed> {
-    let name = update.name.as_deref().ok_or_else(|| missing("refUpdates[].name"))?;
-    let id = update.new_object_id.as_deref().ok_or_else(|| missing("refUpdates[].newObjectId"))?;
-    Ok(RefUpdate::of(name, update.old_object_id.as_deref(), After::id(id)))
+impl Update for Moved {
+    fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+        let name = self.name.ok_or_else(|| missing("refUpdates[].name"))?;
+        let id = self.new_object_id.ok_or_else(|| missing("refUpdates[].newObjectId"))?;
+        Ok(RefUpdate::of(&name, self.old_object_id.as_deref(), After::id(&id)))
+    }
 }
 
 #[cfg(test)]

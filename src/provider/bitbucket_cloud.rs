@@ -6,7 +6,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{After, Event, GitRef, Push, RefUpdate, Repository},
-    payload::{self, Object, RefUpdates, Text, missing},
+    payload::{self, Object, RefUpdates, Text, Update, missing},
     repo_url::Service,
     signature::{Scheme, Signed},
 };
@@ -81,12 +81,17 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     let full_name = payload.repository.as_ref().and_then(|named| named.full_name.as_deref());
     let url = full_name.map(|name| format!("https://bitbucket.org/{name}"));
     let repository = url.and_then(|url| Repository::from_urls([url.as_str()]));
-    let changes = payload.push.as_ref().and_then(|push| push.changes.as_ref());
-    let updates = changes.ok_or_else(|| missing("push.changes"))?.iter();
+    let changes = payload.push.and_then(|Object(push)| push.changes);
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("repository.full_name"))?,
-        refs: updates.filter_map(update).collect::<Vec<_>>().into(),
+        refs: changes.ok_or_else(|| missing("push.changes"))?.refs()?,
     }))
+}
+
+impl Update for Change {
+    fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+        Ok(update(&self))
+    }
 }
 
 /// `None` for what is neither branch nor tag, such as a bookmark of Mercurial.

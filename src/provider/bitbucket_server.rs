@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{After, CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
-    payload::{self, CloneLinks, Object, RefUpdates, Text, missing},
+    payload::{self, CloneLinks, Object, RefUpdates, Text, Update, missing},
     repo_url::RepoUrl,
     signature::{Scheme, Signed},
 };
@@ -84,7 +84,7 @@ struct ToCommit {
 
 fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match kind {
-        Some("repo:refs_changed" | "mirror:repo_synchronized") => push(&payload::object(json)?),
+        Some("repo:refs_changed" | "mirror:repo_synchronized") => push(payload::object(json)?),
         Some("diagnostics:ping") => {
             payload::object::<payload::Anything>(json).map(|_| Event::Ping(None))
         }
@@ -96,7 +96,7 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     }
 }
 
-fn push(payload: &Payload) -> Result<Event, Malformed> {
+fn push(payload: Payload) -> Result<Event, Malformed> {
     let named = payload.repository.as_ref().ok_or_else(|| missing("repository"))?;
     let repository = by_links(named).or_else(|| by_key_and_slug(named));
     Ok(Event::Push(Push {
@@ -105,35 +105,39 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
     }))
 }
 
-fn refs(payload: &Payload) -> Result<Refs, Malformed> {
-    let (changes, are_more) =
-        (payload.changes.as_deref(), payload.ref_limit_exceeded == Some(true));
-    let changes = match changes {
+fn refs(payload: Payload) -> Result<Refs, Malformed> {
+    let are_more = payload.ref_limit_exceeded == Some(true);
+    let changes = match payload.changes {
         Some(changes) => changes,
-        None if are_more => &[],
+        None if are_more => RefUpdates::default(),
         None => return Err(missing("changes")),
     };
-    // Where more than one ref moved, it is not said whose commit this is.
-    let to_commit = payload.to_commit.as_ref().filter(|_| changes.len() == 1 && !are_more);
-    let tagged = to_commit.and_then(|commit| commit.id.as_deref());
-    let tagged = tagged.filter(|id| CommitId::parse(id).is_some());
-    let updates = changes.iter().map(|change| update(change, tagged));
-    let updates: Result<Vec<_>, Malformed> = updates.collect();
-    Ok(Refs { named: updates?.into_iter().flatten().collect(), and_more: are_more })
+    let is_alone = changes.count() == 1 && !are_more;
+    let mut refs = changes.refs()?;
+    refs.and_more |= are_more;
+    // `toHash` of an annotated tag is the tag object. Where more than one ref moved, it is not said whose commit
+    // `toCommit` is.
+    if let ([tag], true) = (refs.named.as_mut_slice(), is_alone)
+        && let (GitRef::Tag(_), After::Commit(_)) = (&tag.git_ref, &tag.after)
+        && let Some(commit) =
+            payload.to_commit.and_then(|commit| CommitId::parse(commit.id.as_deref()?))
+    {
+        tag.after = After::Commit(commit);
+    }
+    Ok(refs)
 }
 
-/// `toHash` of an annotated tag is the tag object, `tagged` the commit that it points to.
-fn update(change: &Change, tagged: Option<&str>) -> Result<Option<RefUpdate>, Malformed> {
-    let full_ref = change.r#ref.as_ref().and_then(|moved| moved.id.as_deref());
-    let full_ref = full_ref.ok_or_else(|| missing("changes[].ref.id"))?;
-    let to_hash = change.to_hash.as_deref().ok_or_else(|| missing("changes[].toHash"))?;
-    let Some(git_ref) = GitRef::parse(full_ref) else { return Ok(None) };
-    let after = match (change.r#type.as_deref(), &git_ref) {
-        (Some("DELETE"), _) => After::Deleted,
-        (_, GitRef::Tag(_)) => After::id(tagged.unwrap_or(to_hash)),
-        (_, GitRef::Branch(_)) => After::id(to_hash),
-    };
-    Ok(Some(RefUpdate::new(git_ref, change.from_hash.as_deref(), after)))
+impl Update for Change {
+    fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+        let full_ref = self.r#ref.as_ref().and_then(|moved| moved.id.as_deref());
+        let full_ref = full_ref.ok_or_else(|| missing("changes[].ref.id"))?;
+        let to_hash = self.to_hash.ok_or_else(|| missing("changes[].toHash"))?;
+        let after = match self.r#type.as_deref() {
+            Some("DELETE") => After::Deleted,
+            _ => After::id(&to_hash),
+        };
+        Ok(RefUpdate::of(full_ref, self.from_hash.as_deref(), after))
+    }
 }
 
 fn by_links(named: &NamedRepository) -> Option<Repository> {

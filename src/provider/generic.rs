@@ -1,20 +1,22 @@
 //! Any other Git server, by a hook of its own that signs as
 //! [Standard Webhooks](https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md) has
-//! it. `examples/post-receive` is one; it sends one such body for each ref:
+//! it, such as `examples/post-receive`. One body tells of all refs of a push:
 //!
 //! ```json
-//! {"repository": "https://git.acme.example/acme/shop.git", "ref": "refs/heads/main", "before": "…", "after": "…"}
+//! {"repository": "https://git.acme.example/acme/shop.git",
+//!  "updates": [{"ref": "refs/heads/main", "before": "…", "after": "…"}]}
 //! ```
 //!
 //! `repository` is a URL of any form, `ref` is whole, `after` is the commit (also that of an annotated tag) and all
-//! zeros where the ref was deleted; `before`, if it is there, is where the ref was.
+//! zeros where the ref was deleted; `before`, which may be missing, is where it was. Of a single ref, `ref`, `before` and
+//! `after` may stand beside `repository`.
 
 use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
     event::{After, Event, Push, RefUpdate, Repository},
-    payload::{self, Text, missing},
+    payload::{self, RefUpdates, Text, Update, missing},
     signature::Scheme,
 };
 
@@ -29,9 +31,19 @@ pub(super) static PROVIDER: Provider = Provider {
     parse,
 };
 
+/// One update beside the repository, or a list of them.
 #[derive(Deserialize)]
 struct Payload {
     repository: Option<Text>,
+    updates: Option<RefUpdates<Moved>>,
+    #[serde(rename = "ref")]
+    git_ref: Option<Text>,
+    before: Option<Text>,
+    after: Option<Text>,
+}
+
+#[derive(Deserialize)]
+struct Moved {
     #[serde(rename = "ref")]
     git_ref: Option<Text>,
     before: Option<Text>,
@@ -39,15 +51,23 @@ struct Payload {
 }
 
 fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
-    let payload: Payload = payload::object(json)?;
-    let repository = payload.repository.as_deref().and_then(|url| Repository::from_urls([url]));
-    let git_ref = payload.git_ref.as_deref().ok_or_else(|| missing("ref"))?;
-    let after = payload.after.as_deref().ok_or_else(|| missing("after"))?;
-    let update = RefUpdate::of(git_ref, payload.before.as_deref(), After::id(after));
+    let Payload { repository, updates, git_ref, before, after } = payload::object(json)?;
+    let repository = repository.as_deref().and_then(|url| Repository::from_urls([url]));
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("repository"))?,
-        refs: Vec::from_iter(update).into(),
+        refs: match updates {
+            Some(updates) => updates.refs()?,
+            None => Vec::from_iter(Moved { git_ref, before, after }.update()?).into(),
+        },
     }))
+}
+
+impl Update for Moved {
+    fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+        let git_ref = self.git_ref.ok_or_else(|| missing("ref"))?;
+        let after = self.after.ok_or_else(|| missing("after"))?;
+        Ok(RefUpdate::of(&git_ref, self.before.as_deref(), After::id(&after)))
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn one_ref_comes_at_a_time() {
+    fn one_ref_may_come_alone() {
         for (git_ref, after, event) in [
             ("refs/heads/main", COMMIT, "refs/heads/main at 1f0c3a1"),
             ("refs/tags/v1", COMMIT, "refs/tags/v1 at 1f0c3a1"),
@@ -80,12 +100,32 @@ mod tests {
     }
 
     #[test]
+    fn all_refs_of_a_push_come_in_one_body() {
+        let update =
+            |git_ref: &str, after: &str| json!({ "ref": git_ref, "before": ZEROS, "after": after });
+        let payload = json!({
+            "repository": "https://git.acme.example/acme/shop.git",
+            "updates": [
+                update("refs/heads/main", COMMIT),
+                update("refs/notes/commits", COMMIT),
+                update("refs/tags/v1", ZEROS),
+            ],
+        });
+        assert_eq!(
+            said(&PROVIDER, "", &payload),
+            "push of git.acme.example/acme/shop: refs/heads/main at 1f0c3a1, refs/tags/v1 gone"
+        );
+    }
+
+    #[test]
     fn what_the_readme_does_not_promise_is_malformed() {
         for payload in [
             json!([]),
             json!({}),
             json!({ "repository": "nowhere", "ref": "refs/heads/main", "after": COMMIT }),
             json!({ "repository": {}, "ref": "refs/heads/main", "after": COMMIT }),
+            json!({ "repository": "https://git.acme.example/acme/shop", "updates": [{}] }),
+            json!({ "repository": "https://git.acme.example/acme/shop", "updates": {} }),
             json!({ "repository": "https://git.acme.example/acme/shop", "after": COMMIT }),
             json!({ "repository": "https://git.acme.example/acme/shop", "ref": "refs/heads/main" }),
         ] {

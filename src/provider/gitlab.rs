@@ -6,8 +6,8 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
-    event::{After, Event, GitRef, Push, RefUpdate, Repository},
-    payload::{self, Object, RefUpdates, Text, missing},
+    event::{After, Event, GitRef, Push, RefUpdate, Refs, Repository},
+    payload::{self, Object, RefUpdates, Text, Update, missing},
     repo_url::Service,
     signature::Scheme,
 };
@@ -90,7 +90,7 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
             let Kind { event_name, object_kind } = payload::object(json)?;
             match event_name.or(object_kind).as_deref() {
                 Some("push" | "tag_push") => push(&payload::object(json)?),
-                Some("repository_update") => repository_update(&payload::object(json)?),
+                Some("repository_update") => repository_update(payload::object(json)?),
                 _ => Ok(Event::Ignored("not a push")),
             }
         }
@@ -109,26 +109,28 @@ fn push(payload: &Payload) -> Result<Event, Malformed> {
         _ => After::id(after),
     };
     let update = RefUpdate::of(full_ref, payload.before.as_deref(), after);
-    event(payload, update.into_iter().collect())
+    event(payload, Vec::from_iter(update).into())
 }
 
-fn repository_update(payload: &Payload) -> Result<Event, Malformed> {
-    let changes = payload.changes.as_ref().ok_or_else(|| missing("changes"))?;
-    let update = |change: &Change| {
-        let full_ref = change.git_ref.as_deref().ok_or_else(|| missing("changes[].ref"))?;
-        let after = change.after.as_deref().ok_or_else(|| missing("changes[].after"))?;
-        Ok(RefUpdate::of(full_ref, change.before.as_deref(), After::id(after)))
-    };
-    let updates: Result<Vec<_>, Malformed> = changes.iter().map(update).collect();
-    event(payload, updates?.into_iter().flatten().collect())
+fn repository_update(mut payload: Payload) -> Result<Event, Malformed> {
+    let changes = payload.changes.take().ok_or_else(|| missing("changes"))?;
+    event(&payload, changes.refs()?)
 }
 
-fn event(payload: &Payload, updates: Vec<RefUpdate>) -> Result<Event, Malformed> {
+impl Update for Change {
+    fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+        let full_ref = self.git_ref.ok_or_else(|| missing("changes[].ref"))?;
+        let after = self.after.ok_or_else(|| missing("changes[].after"))?;
+        Ok(RefUpdate::of(&full_ref, self.before.as_deref(), After::id(&after)))
+    }
+}
+
+fn event(payload: &Payload, refs: Refs) -> Result<Event, Malformed> {
     let places = [&payload.project, &payload.repository].into_iter().flatten();
     let repository = Repository::from_urls(places.flat_map(|urls| urls.all()));
     Ok(Event::Push(Push {
         repository: repository.ok_or_else(|| missing("project.git_http_url"))?,
-        refs: updates.into(),
+        refs,
     }))
 }
 

@@ -355,39 +355,132 @@ fn what_is_malformed_is_not_repeated() {
 }
 
 #[test]
-fn a_longer_list_than_anybody_sends_is_malformed() {
-    for (name, kind, head, tail, limit) in [
-        (
-            "bitbucket-cloud",
-            "repo:push",
-            r#"{"repository":{"full_name":"a/b"},"push":{"changes":["#,
-            "]}}",
-            10_000,
-        ),
-        ("bitbucket-server", "repo:refs_changed", r#"{"repository":{},"changes":["#, "]}", 10_000),
+fn a_longer_list_of_links_than_anybody_sends_is_malformed() {
+    let is_too_long = |length: usize| {
+        let links = vec!["{}"; length].join(",");
+        let body = format!(r#"{{"changes":[],"repository":{{"links":{{"clone":[{links}]}}}}}}"#);
+        let event =
+            (provider("bitbucket-server").parse)(Some("repo:refs_changed"), body.as_bytes());
+        event.is_err_and(|malformed| malformed.0.contains("not the fields or types"))
+    };
+    assert!(!is_too_long(16));
+    assert!(is_too_long(17));
+}
+
+#[test]
+fn a_push_of_a_hundred_thousand_refs_is_read_to_the_last() {
+    let many = |entry: &dyn Fn(&str) -> String| {
+        let others = (0..99_999).map(|number| entry(&format!("mirrored/branch-{number}")));
+        others.chain([entry("main")]).collect::<Vec<_>>().join(",")
+    };
+    let (old, new) = (testing::OTHER, testing::COMMIT);
+    let url = "https://git.example/acme/shop";
+    for (name, kind, body) in [
         (
             "bitbucket-server",
             "repo:refs_changed",
-            r#"{"changes":[],"repository":{"links":{"clone":["#,
-            "]}}}",
-            16,
+            format!(
+                r#"{{"repository":{{"links":{{"clone":[{{"href":"https://git.example/scm/acme/shop"}}]}}}},"changes":[{}]}}"#,
+                many(&|name| format!(
+                    r#"{{"ref":{{"id":"refs/heads/{name}"}},"type":"ADD","fromHash":"{old}","toHash":"{new}"}}"#
+                )),
+            ),
         ),
-        ("gitlab", "System Hook", r#"{"event_name":"repository_update","changes":["#, "]}", 10_000),
+        (
+            "bitbucket-cloud",
+            "repo:push",
+            format!(
+                r#"{{"repository":{{"full_name":"acme/shop"}},"push":{{"changes":[{}]}}}}"#,
+                many(&|name| format!(
+                    r#"{{"new":{{"type":"branch","name":"{name}","target":{{"hash":"{new}"}}}}}}"#
+                )),
+            ),
+        ),
+        (
+            "gitlab",
+            "System Hook",
+            format!(
+                r#"{{"event_name":"repository_update","project":{{"git_http_url":"{url}"}},"changes":[{}]}}"#,
+                many(&|name| format!(
+                    r#"{{"ref":"refs/heads/{name}","before":"{old}","after":"{new}"}}"#
+                )),
+            ),
+        ),
         (
             "azure-devops",
             "",
-            r#"{"eventType":"git.push","resource":{"refUpdates":["#,
-            "]}}",
-            10_000,
+            format!(
+                r#"{{"eventType":"git.push","resource":{{"repository":{{"remoteUrl":"{url}"}},"refUpdates":[{}]}}}}"#,
+                many(&|name| format!(
+                    r#"{{"name":"refs/heads/{name}","oldObjectId":"{old}","newObjectId":"{new}"}}"#
+                )),
+            ),
+        ),
+        (
+            "generic",
+            "",
+            format!(
+                r#"{{"repository":"{url}","updates":[{}]}}"#,
+                many(&|name| format!(
+                    r#"{{"ref":"refs/heads/{name}","before":"{old}","after":"{new}"}}"#
+                )),
+            ),
         ),
     ] {
-        let is_too_long = |length: usize| {
-            let body = format!("{head}{}{tail}", vec!["{}"; length].join(","));
-            let event = (provider(name).parse)(Some(kind), body.as_bytes());
-            event.is_err_and(|malformed| malformed.0.contains("not the fields or types"))
-        };
-        assert!(!is_too_long(limit), "{name} {limit}");
-        assert!(is_too_long(limit + 1), "{name} {limit}");
+        let event = (provider(name).parse)(Some(kind), body.as_bytes());
+        let Ok(Event::Push(push)) = event else { panic!("{name}: {event:?}") };
+        assert_eq!((push.refs.named.len(), push.refs.and_more), (100_000, false), "{name}");
+        let last = push.refs.named.last().expect("is there");
+        assert_eq!(last.git_ref.to_string(), "refs/heads/main", "{name}");
+    }
+}
+
+#[test]
+fn what_is_kept_of_many_refs_takes_three_times_the_body_at_most() {
+    let url = "https://git.example/acme/shop";
+    for (name, kind, head, entry, tail) in [
+        (
+            "bitbucket-server",
+            "repo:refs_changed",
+            r#"{"repository":{"slug":"s","project":{"key":"K"}},"changes":["#.to_owned(),
+            r#"{"ref":{"id":"refs/tags/a"},"toHash":""}"#,
+            "]}",
+        ),
+        (
+            "bitbucket-cloud",
+            "repo:push",
+            r#"{"repository":{"full_name":"acme/shop"},"push":{"changes":["#.to_owned(),
+            r#"{"new":{"type":"tag","name":"a"}}"#,
+            "]}}",
+        ),
+        (
+            "gitlab",
+            "System Hook",
+            format!(
+                r#"{{"event_name":"repository_update","project":{{"url":"{url}"}},"changes":["#
+            ),
+            r#"{"ref":"refs/tags/a","after":""}"#,
+            "]}",
+        ),
+        (
+            "generic",
+            "",
+            format!(r#"{{"repository":"{url}","updates":["#),
+            r#"{"ref":"refs/tags/a","after":""}"#,
+            "]}",
+        ),
+    ] {
+        for length in [1_000, 100_000] {
+            let body = format!("{head}{}{tail}", vec![entry; length].join(","));
+            let mut event = None;
+            let used = allocation_counter::measure(|| {
+                event = Some((provider(name).parse)(Some(kind), body.as_bytes()));
+            });
+            let Some(Ok(Event::Push(push))) = event else { panic!("{name} is no push") };
+            assert_eq!(push.refs.named.len(), length, "{name}");
+            let (kept, body) = (used.bytes_current, i64::try_from(body.len()).expect("is small"));
+            assert!(kept <= 3 * body, "{name}: {kept} bytes of {body}");
+        }
     }
 }
 
