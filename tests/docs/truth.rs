@@ -36,16 +36,34 @@ fn the_contract_names_the_variables_that_are_read_and_no_others() {
 }
 
 #[test]
-fn the_contract_names_every_outcome_and_reason() {
-    let contract = read("docs/contract.md");
-    let names = |file| {
-        let rows = read(file);
-        let names = rows.lines().filter(|line| line.trim_start().starts_with("Self::"));
-        let name = |line: &str| line.split('"').nth(1).map(str::to_owned);
-        names.filter_map(name).collect::<Vec<_>>()
-    };
-    for name in names("src/outcome.rs").into_iter().chain(names("src/reason.rs")) {
-        assert!(contract.contains(&format!("`{name}`")), "{name} is not in docs/contract.md");
+fn every_outcome_and_reason_is_promised_and_explained() {
+    for page in ["docs/contract.md", "docs/nothing-happens.md"] {
+        let text = read(page);
+        for name in named("src/outcome.rs").into_iter().chain(named("src/reason.rs")) {
+            assert!(text.contains(&format!("`{name}`")), "{name} is not in {page}");
+        }
+    }
+}
+
+/// What the variants of a file's enums are called outside.
+fn named(file: &str) -> Vec<String> {
+    let source = read(file);
+    let rows = source.lines().filter(|line| line.trim_start().starts_with("Self::"));
+    rows.filter_map(|row| row.split('"').nth(1)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_figure_is_on_the_operating_page() {
+    let page = read("docs/operating.md");
+    let source = sources("src/telemetry").join("\n");
+    let registered = source.split("register(").skip(1).filter_map(|rest| rest.split('"').nth(1));
+    let figures: Vec<&str> = registered.collect();
+    assert!(figures.len() > 5, "they are found: {figures:?}");
+    for figure in figures {
+        assert!(
+            page.contains(&format!("`fleet_webhook_{figure}")),
+            "{figure} is not in docs/operating.md"
+        );
     }
 }
 
