@@ -122,7 +122,12 @@ async fn start_service(api_server: &str) -> anyhow::Result<(String, JoinHandle<i
     fs::remove_file(&kubeconfig)?;
     let listeners = Listeners::bind(config.host, config.port, config.metrics_port).await?;
     let url = format!("http://127.0.0.1:{}", config.port);
-    let serve = knative::serve(listeners, assembly.service, assembly.index, stop_signal()?);
+    let serve = knative::serve(
+        listeners,
+        assembly.service,
+        assembly.index,
+        stop_signal(config.shutdown_delay)?,
+    );
     Ok((url, tokio::spawn(Box::pin(serve))))
 }
 

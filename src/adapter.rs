@@ -1,4 +1,4 @@
-//! Who drives the service: `http` is the service itself, the others bring it requests.
+//! Who drives the service: `service` is the work on a delivery, `http` its form, the others bring requests.
 
 mod body;
 pub mod http;
@@ -6,5 +6,6 @@ pub mod http;
 pub mod knative;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+pub mod memory;
 pub mod readiness;
-mod redelivery;
+pub mod service;

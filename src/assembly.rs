@@ -7,14 +7,11 @@ use tokio_util::task::TaskTracker;
 #[cfg(feature = "knative")]
 use crate::cluster::index::Index;
 use crate::{
-    adapter::{http::Service, readiness::Readiness},
-    cluster::{
-        connect::{ConnectError, connect},
-        lookup::Lookup,
-    },
+    adapter::{memory::Memory, readiness::Readiness, service::Service},
+    cluster::{connect::connect, lookup::Lookup},
     config::{Config, Platform},
     receiver::{Receiver, patch::Patcher},
-    retry::RetryQueue,
+    retry::{RetryQueue, Untrusted},
     secret::{source::SecretSource, store::SecretStore},
     telemetry::Metrics,
 };
@@ -37,8 +34,8 @@ impl Assembly {
     /// Makes connections, but sends nothing yet, unless an index is to be kept.
     ///
     /// # Errors
-    /// There is no way to the cluster.
-    pub async fn new(config: &Config) -> Result<Self, ConnectError> {
+    /// There is no way to the cluster, or none to trust the sink.
+    pub async fn new(config: &Config) -> anyhow::Result<Self> {
         let metrics = Arc::new(match config.platform {
             Platform::Lambda => Metrics::embedded(),
             Platform::Http => Metrics::new(),
@@ -59,10 +56,7 @@ impl Assembly {
             None => lookup,
         };
         let patcher = Patcher::new(cluster.clone(), config.polling_interval.clone());
-        let retry = match &config.retry {
-            Some(queue) => Some(Arc::new(RetryQueue::new(queue, config.max_body_bytes).await)),
-            None => None,
-        };
+        let retry = retry_queue(config).await?.map(Arc::new);
         let service = Service {
             receiver: Arc::new(Receiver::new(
                 cluster,
@@ -76,6 +70,7 @@ impl Assembly {
             readiness: Arc::new(Readiness::new(retry.is_some())),
             retry,
             tasks: TaskTracker::new(),
+            memory: Memory::for_bodies_of(config.max_body_bytes),
             max_body_bytes: config.max_body_bytes,
             deadline: config.deadline,
         };
@@ -101,4 +96,18 @@ impl Assembly {
             tracing::info!(cluster, secret, secret.present = present, "starting");
         }
     }
+}
+
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(clippy::unused_async, reason = "AWS is asked for its region")
+)]
+async fn retry_queue(config: &Config) -> Result<Option<RetryQueue>, Untrusted> {
+    #[cfg(feature = "aws")]
+    if let Some(url) = &config.retry_queue_url {
+        return Ok(Some(RetryQueue::sqs(url.clone(), config.max_body_bytes).await));
+    }
+    let Some(url) = &config.sink else { return Ok(None) };
+    let ca_certs = config.sink_ca_certs.as_deref();
+    RetryQueue::sink(url.clone(), ca_certs, config.max_body_bytes).map(Some)
 }

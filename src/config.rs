@@ -40,12 +40,18 @@ pub struct Config {
     pub host_aliases: HostAliases,
     /// `POLLING_INTERVAL`; `None` for `keep`.
     pub polling_interval: Option<String>,
-    /// Where a delivery goes that the cluster cannot take now.
-    pub retry: Option<RetryQueue>,
+    /// `RETRY_QUEUE_URL`: the SQS queue for what the cluster cannot take now.
+    pub retry_queue_url: Option<AwsName>,
+    /// `K_SINK`: the CloudEvents sink for the same.
+    pub sink: Option<String>,
+    /// `K_CA_CERTS`: what the sink's certificate may be signed with, beside the usual authorities; PEM.
+    pub sink_ca_certs: Option<String>,
     /// `MAX_BODY_BYTES`
     pub max_body_bytes: usize,
     /// `DEADLINE`
     pub deadline: Duration,
+    /// `SHUTDOWN_DELAY`
+    pub shutdown_delay: Duration,
     /// `RUST_LOG`
     pub log_filter: String,
     /// `LOG_FORMAT`
@@ -113,15 +119,6 @@ pub enum UnsignedDeliveries {
     Reject,
 }
 
-/// Where a delivery goes that the cluster cannot take now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RetryQueue {
-    /// `RETRY_QUEUE_URL`: an SQS queue.
-    Sqs(AwsName),
-    /// `K_SINK`: a CloudEvents sink.
-    Sink(String),
-}
-
 /// A variable that cannot be used: which, what it held, what it takes.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{variable} is {held:?}; it takes {takes}")]
@@ -176,9 +173,12 @@ impl Config {
                 &[("accept", UnsignedDeliveries::Accept), ("reject", UnsignedDeliveries::Reject)],
             )?,
             polling_interval: variables.polling_interval()?,
-            retry: variables.retry_queue()?,
+            retry_queue_url: variables.retry_queue_url()?,
+            sink: variables.sink()?,
+            sink_ca_certs: variables.sink_ca_certs()?,
             max_body_bytes: variables.positive("MAX_BODY_BYTES", 26_214_400)?,
             deadline: variables.deadline()?,
+            shutdown_delay: variables.duration("SHUTDOWN_DELAY", "10s")?,
             log_filter: variables.log_filter()?,
             log_format: variables.choice(
                 "LOG_FORMAT",
@@ -225,6 +225,7 @@ mod tests {
         assert_eq!(config.polling_interval.as_deref(), Some("1h"));
         assert_eq!(config.max_body_bytes, 26_214_400);
         assert_eq!(config.deadline, Duration::from_millis(4500));
+        assert_eq!(config.shutdown_delay, Duration::from_secs(10));
         assert_eq!(config.log_format, LogFormat::Json);
     }
 

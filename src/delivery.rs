@@ -1,15 +1,13 @@
 //! A delivery as it came in, headers and raw body, untrusted; `signature` proves it, `provider/*` read it.
 
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 
 /// One HTTP request of a Git provider. Nothing in it is to be believed before it is verified.
 pub struct Delivery {
     headers: HeaderMap,
     raw: Bytes,
     json: Option<Bytes>,
-    /// Of the request; dropped with the delivery and not before.
-    _attached: Extensions,
 }
 
 /// The content type is neither JSON nor a form.
@@ -20,17 +18,20 @@ pub struct UnsupportedMediaType;
 impl Delivery {
     /// Takes headers and raw body; finds the JSON in it.
     ///
-    /// A form carries it in `payload`; JSON that calls itself a form is taken as JSON.
+    /// A form carries it in `payload`; JSON that calls itself a form is taken as JSON, and so is what has no type.
     ///
     /// # Errors
     /// [`UnsupportedMediaType`] for any content type but `application/json` and `application/x-www-form-urlencoded`.
     pub fn new(headers: HeaderMap, raw: Bytes) -> Result<Self, UnsupportedMediaType> {
-        let content_type =
-            headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let media_type = content_type.split(';').next().unwrap_or_default().trim();
-        let json = if media_type.eq_ignore_ascii_case("application/json") {
+        let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
+        let media_type =
+            content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
+        let is = |expected| {
+            media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(expected))
+        };
+        let json = if media_type.is_none() || is("application/json") {
             Some(raw.clone())
-        } else if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+        } else if is("application/x-www-form-urlencoded") {
             if raw.trim_ascii_start().starts_with(b"{") {
                 Some(raw.clone())
             } else {
@@ -39,13 +40,7 @@ impl Delivery {
         } else {
             return Err(UnsupportedMediaType);
         };
-        Ok(Self { headers, raw, json, _attached: Extensions::new() })
-    }
-
-    /// Keeps what a driver attached to the request, such as the room that the body takes, as long as the delivery.
-    #[must_use]
-    pub fn attached_to(self, request: Extensions) -> Self {
-        Self { _attached: request, ..self }
+        Ok(Self { headers, raw, json })
     }
 
     /// All headers.
@@ -132,7 +127,12 @@ mod tests {
     fn any_other_content_type_is_refused() {
         assert!(delivery("text/plain", "{}").is_err());
         assert!(delivery("", "{}").is_err());
-        assert!(Delivery::new(HeaderMap::new(), Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn a_body_without_a_content_type_is_json() {
+        let delivery = Delivery::new(HeaderMap::new(), Bytes::from_static(b"{}"));
+        assert_eq!(delivery.expect("is taken").json(), Some(&b"{}"[..]));
     }
 
     #[test]

@@ -45,7 +45,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         Platform::Http => {
             use adapter::knative::{self, Listeners, stop_signal};
             // From now on a signal to stop is not lost, and probes are answered, however slow the cluster is.
-            let stop = stop_signal()?;
+            let stop = stop_signal(config.shutdown_delay)?;
             let listeners = Listeners::bind(config.host, config.port, config.metrics_port).await?;
             let announced = tokio::spawn(assembly.announce());
             let serve = knative::serve(listeners, assembly.service, assembly.index, stop);

@@ -18,7 +18,7 @@ use crate::{
     event::{Event, Push, Repository},
     gitrepo::GitRepo,
     outcome::{Kind, Outcome, Subject},
-    provider,
+    provider::{self, Provider},
     repo_url::HostAliases,
     secret::store::SecretStore,
     signature,
@@ -62,19 +62,19 @@ impl Receiver {
     }
 
     /// Takes one delivery of a provider.
-    pub async fn receive(&self, delivery: &Delivery, progress: &Progress) -> Outcome {
-        let Some(provider) = provider::sender_of(delivery) else {
-            return Outcome::new(Kind::UnknownProvider);
-        };
-        let outcome = match provider::read(provider, delivery, &self.aliases) {
+    pub async fn receive(
+        &self,
+        provider: &Provider,
+        delivery: &Delivery,
+        progress: &Progress,
+    ) -> Outcome {
+        match provider::read(provider, delivery, &self.aliases) {
             Ok(event) => {
                 let sender = Sender::Signed { provider, delivery, now: progress.judged_at };
                 self.receive_event(&event, sender, progress).await
             }
             Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),
-        };
-        let delivery = provider.delivery_id(delivery).map(str::to_owned);
-        Outcome { provider: Some(provider.name), delivery, ..outcome }
+        }
     }
 
     /// Takes what a sender claims.

@@ -1,4 +1,4 @@
-//! Where a delivery goes that the cluster cannot take now; `retry/message` packs it, `adapter/redelivery` takes it again.
+//! Where a delivery goes that the cluster cannot take now; `retry/message` packs it, `adapter/http` and `lambda/queue` take it again.
 
 mod message;
 
@@ -6,12 +6,14 @@ use std::time::Instant;
 
 use http::{HeaderMap, StatusCode, header};
 use jiff::Timestamp;
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Certificate, Client, redirect::Policy};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
 
 pub use self::message::{Message, NoDelivery};
-use crate::{causes::causes, config, delivery::Delivery, trace::TraceContext};
+#[cfg(feature = "aws")]
+use crate::aws::sqs;
+use crate::{causes::causes, delivery::Delivery, trace::TraceContext};
 
 /// How large a message may be: [what SQS takes](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html),
 /// and about what brokers do.
@@ -32,9 +34,15 @@ pub struct RetryQueue {
 #[derive(Debug)]
 enum Target {
     #[cfg(feature = "aws")]
-    Sqs(crate::aws::sqs::Queue),
-    /// Takes [CloudEvents](https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md) in binary mode.
-    Sink { client: Client, url: String },
+    Sqs(sqs::Queue),
+    Sink(Sink),
+}
+
+/// Takes [CloudEvents](https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md) in binary mode.
+#[derive(Debug)]
+struct Sink {
+    client: Client,
+    url: String,
 }
 
 /// Why a delivery could not be handed over.
@@ -51,26 +59,39 @@ pub enum HandOverError {
     Unreachable(String),
 }
 
+/// There is no way to the sink, as the certificates here are.
+#[derive(Debug, thiserror::Error)]
+#[error("the sink cannot be trusted: {0}")]
+pub struct Untrusted(String);
+
 impl RetryQueue {
-    /// Makes the client; nothing is asked of the network yet. A message must come back through the limit for bodies.
-    #[cfg_attr(
-        not(feature = "aws"),
-        expect(clippy::unused_async, reason = "AWS is asked for its region")
-    )]
-    pub async fn new(queue: &config::RetryQueue, max_body_bytes: usize) -> Self {
-        let target = match queue {
-            #[cfg(feature = "aws")]
-            config::RetryQueue::Sqs(url) => {
-                Target::Sqs(crate::aws::sqs::Queue::new(crate::aws::config().await, url.clone()))
-            }
-            #[cfg(not(feature = "aws"))]
-            config::RetryQueue::Sqs(never) => match *never {},
-            config::RetryQueue::Sink(url) => {
-                let client = Client::builder().redirect(Policy::none()).build();
-                let client = client.expect("the TLS provider is installed");
-                Target::Sink { client, url: url.clone() }
-            }
-        };
+    /// The SQS queue at that URL; nothing is asked of the network yet. Messages come back through Lambda.
+    #[cfg(feature = "aws")]
+    pub async fn sqs(url: String, max_body_bytes: usize) -> Self {
+        Self::new(Target::Sqs(sqs::Queue::new(crate::aws::config().await, url)), max_body_bytes)
+    }
+
+    /// A sink of CloudEvents, which may have a certificate of the system's authorities or of those in `ca_certs`, PEM.
+    /// What it is given has to come back through the limit for bodies.
+    ///
+    /// # Errors
+    /// [`Untrusted`] where neither the system nor `ca_certs` has a usable authority.
+    pub fn sink(
+        url: String,
+        ca_certs: Option<&str>,
+        max_body_bytes: usize,
+    ) -> Result<Self, Untrusted> {
+        let untrusted = |error: reqwest::Error| Untrusted(causes(&error));
+        let authorities = Certificate::from_pem_bundle(ca_certs.unwrap_or_default().as_bytes());
+        let client = Client::builder()
+            .redirect(Policy::none())
+            .tls_certs_merge(authorities.map_err(untrusted)?)
+            .build()
+            .map_err(untrusted)?;
+        Ok(Self::new(Target::Sink(Sink { client, url }), max_body_bytes))
+    }
+
+    fn new(target: Target, max_body_bytes: usize) -> Self {
         Self { target, message_limit: MESSAGE_LIMIT.min(max_body_bytes) }
     }
 
@@ -94,46 +115,44 @@ impl RetryQueue {
         if message.len() > self.message_limit {
             return Err(HandOverError::TooLarge(message.len()));
         }
-        let sent = timeout_at(until.into(), self.send(message, received, trace)).await;
-        sent.unwrap_or(Err(HandOverError::TimedOut))
+        let sent = timeout_at(until.into(), async {
+            match &self.target {
+                #[cfg(feature = "aws")]
+                Target::Sqs(queue) => queue.send(message).await.map_err(HandOverError::Unreachable),
+                Target::Sink(sink) => sink.send(message, received, trace).await,
+            }
+        });
+        sent.await.unwrap_or(Err(HandOverError::TimedOut))
     }
+}
 
+impl Sink {
     async fn send(
         &self,
         message: String,
         received: Timestamp,
         trace: &TraceContext,
     ) -> Result<(), HandOverError> {
-        match &self.target {
-            #[cfg(feature = "aws")]
-            Target::Sqs(queue) => queue.send(message).await.map_err(HandOverError::Unreachable),
-            Target::Sink { client, url } => {
-                let mut tracing = HeaderMap::new();
-                trace.apply(&mut tracing);
-                let request = client
-                    .post(url)
-                    .headers(tracing)
-                    .header(header::CONTENT_TYPE, "application/json")
-                    .header("ce-specversion", "1.0")
-                    .header("ce-type", EVENT_TYPE)
-                    .header("ce-source", EVENT_SOURCE)
-                    .header("ce-id", hex::encode(Sha256::digest(&message)))
-                    .header("ce-time", received.to_string())
-                    .body(message);
-                let answer = request
-                    .send()
-                    .await
-                    .map_err(|error| HandOverError::Unreachable(causes(&error.without_url())))?;
-                match answer.status() {
-                    status if status.is_success() => Ok(()),
-                    status => Err(HandOverError::Refused(status)),
-                }
-            }
+        let mut tracing = HeaderMap::new();
+        trace.apply(&mut tracing);
+        let request = self
+            .client
+            .post(&self.url)
+            .headers(tracing)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("ce-specversion", "1.0")
+            .header("ce-type", EVENT_TYPE)
+            .header("ce-source", EVENT_SOURCE)
+            .header("ce-id", hex::encode(Sha256::digest(&message)))
+            .header("ce-time", received.to_string())
+            .body(message);
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| HandOverError::Unreachable(causes(&error.without_url())))?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(HandOverError::Refused(status)),
         }
     }
-}
-
-/// Whether a request brings back what a sink was given: a CloudEvent in binary mode, of our type.
-pub fn is_redelivery(headers: &HeaderMap) -> bool {
-    headers.get("ce-type").is_some_and(|event_type| event_type == EVENT_TYPE)
 }

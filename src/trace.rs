@@ -5,6 +5,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
+/// [AWS's own](https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html).
+const AWS_TRACE: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+
+/// How long AWS's may be to be repeated in the log; anybody may send one.
+const AWS_TRACE_LIMIT: usize = 256;
+
 /// How long a `tracestate` may be to be carried on; longer ones are dropped whole.
 const TRACESTATE_LIMIT: usize = 512;
 
@@ -48,6 +54,12 @@ impl TraceContext {
             headers.insert(TRACESTATE, state.clone());
         }
     }
+}
+
+/// The trace that AWS's load balancers and gateways name, for the log: `Root=1-…;Parent=…`.
+pub(crate) fn of_aws(headers: &HeaderMap) -> Option<&str> {
+    let trace = headers.get(AWS_TRACE)?.to_str().ok()?;
+    (trace.len() <= AWS_TRACE_LIMIT).then_some(trace)
 }
 
 /// The trace id of a `traceparent`: `VERSION-TRACEID-PARENTID-FLAGS` in lower-case hex, ids not all zeros, version not `ff`.

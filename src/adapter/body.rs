@@ -1,56 +1,99 @@
 //! Reads a request's body whole: in time, within the limit, and without what else its chunks would hold on to.
 
-use std::{io, time::Instant};
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::{header, request::Parts};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::time::timeout_at;
-use tower::BoxError;
+use http::{HeaderMap, header};
+use http_body_util::BodyExt as _;
+use tokio::time::{timeout, timeout_at};
 
-use crate::{delivery::Delivery, outcome::Kind};
+use super::memory::Room;
+use crate::outcome::Kind;
 
 /// How much room is made for a body before any of it is there, in bytes at the most.
-const FIRST_BUFFER: usize = 1024 * 1024;
+const FIRST_BUFFER: usize = 64 * 1024;
 
-/// Reads a delivery whose body arrives by `deadline`.
+/// How long what was refused is read on.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// Why a request is not taken, in a phrase for its sender.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) Kind, pub(super) &'static str);
+
+const TOO_LARGE: Refused = Refused(Kind::TooLarge, "larger than MAX_BODY_BYTES");
+const INCOMPLETE: Refused = Refused(Kind::Incomplete, "the body did not arrive in time");
+
+/// There was no room for it by its deadline.
+pub(super) const NO_ROOM: Refused = Refused(Kind::Unavailable, "no room in memory");
+
+/// Reads a body that arrives by `deadline` and is no larger than `limit` bytes.
+///
+/// # Errors
+/// Why there is none.
 pub(super) async fn read(
-    parts: Parts,
-    body: Body,
+    headers: &HeaderMap,
+    body: &mut Body,
+    room: &mut Room<'_>,
     limit: usize,
     deadline: Instant,
-) -> Result<Delivery, Kind> {
-    let length = parts.headers.get(header::CONTENT_LENGTH);
+) -> Result<Bytes, Refused> {
+    let length = headers.get(header::CONTENT_LENGTH);
     let announced: usize =
         length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or_default();
     if announced > limit {
-        return Err(Kind::TooLarge);
+        return Err(TOO_LARGE);
     }
-    let whole = collect(Limited::new(body, limit), announced.min(FIRST_BUFFER));
-    match timeout_at(deadline.into(), whole).await {
-        Ok(Ok(body)) => Delivery::new(parts.headers, body)
-            .map(|delivery| delivery.attached_to(parts.extensions))
-            .map_err(|_| Kind::UnsupportedMediaType),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Kind::TooLarge),
-        Ok(Err(error)) if is_out_of_memory(&*error) => Err(Kind::Unavailable),
-        Ok(Err(_)) | Err(_) => Err(Kind::Incomplete),
-    }
-}
-
-/// Copies a body together: each of its chunks may be a few bytes of a whole read buffer, which it would hold on to.
-async fn collect(mut body: Limited<Body>, expected: usize) -> Result<Bytes, BoxError> {
-    let mut whole = BytesMut::with_capacity(expected);
-    while let Some(frame) = body.frame().await {
-        if let Ok(chunk) = frame?.into_data() {
-            whole.extend_from_slice(&chunk);
+    // Copied together: each chunk may be a few bytes of a whole read buffer, which it would hold on to.
+    let mut whole = BytesMut::with_capacity(announced.min(FIRST_BUFFER));
+    loop {
+        let frame = timeout_at(deadline.into(), body.frame()).await;
+        let frame = match frame.map_err(|_elapsed| INCOMPLETE)? {
+            None => return Ok(whole.freeze()),
+            Some(frame) => frame.map_err(|_broken| INCOMPLETE)?,
+        };
+        let Ok(chunk) = frame.into_data() else { continue };
+        if whole.len().saturating_add(chunk.len()) > limit {
+            return Err(TOO_LARGE);
         }
+        let room = timeout_at(deadline.into(), room.take(chunk.len())).await;
+        room.map_err(|_elapsed| NO_ROOM)?;
+        whole.extend_from_slice(&chunk);
     }
-    Ok(whole.freeze())
 }
 
-/// Whether a driver had no room for the body.
-fn is_out_of_memory(error: &(dyn std::error::Error + 'static)) -> bool {
-    let is = |error: &io::Error| error.kind() == io::ErrorKind::OutOfMemory;
-    error.downcast_ref().is_some_and(is) || error.source().is_some_and(is_out_of_memory)
+/// Reads a refused body on for a moment: a proxy that is still sending would see a broken pipe and not the answer.
+pub(super) async fn read_on(mut body: Body) {
+    let rest = async { while let Some(Ok(_)) = body.frame().await {} };
+    let _ = timeout(LINGER_TIME, rest).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::adapter::memory::Memory;
+
+    const LIMIT: usize = 1024 * 1024;
+
+    async fn read_in(room: &mut Room<'_>, length: usize) -> Result<Bytes, Refused> {
+        let deadline = (tokio::time::Instant::now() + Duration::from_secs(4)).into_std();
+        let mut body = Body::from(vec![b' '; length]);
+        read(&HeaderMap::new(), &mut body, room, LIMIT, deadline).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_for_which_there_is_no_room_in_time_has_to_come_again() {
+        let memory = Memory::for_bodies_of(LIMIT);
+        let mut held = memory.room();
+        held.take(2 * LIMIT).await;
+
+        let large = read_in(&mut memory.room(), LIMIT).await;
+        assert!(matches!(large, Err(Refused(Kind::Unavailable, _))), "{large:?}");
+        assert!(read_in(&mut memory.room(), 1000).await.is_ok());
+
+        drop(held);
+        assert!(read_in(&mut memory.room(), LIMIT).await.is_ok());
+        let more = read_in(&mut memory.room(), LIMIT + 1).await;
+        assert!(matches!(more, Err(Refused(Kind::TooLarge, _))), "{more:?}");
+    }
 }

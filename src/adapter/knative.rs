@@ -2,7 +2,7 @@
 
 mod connections;
 mod figures;
-mod memory;
+mod progress;
 
 use std::{
     future::Future,
@@ -25,12 +25,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::memory::Memory;
-use super::http::{Service, router};
+use super::{http::router, service::Service};
 use crate::cluster::index::Index;
 
-/// How long new deliveries are served after SIGTERM: until no proxy of the cluster sends any more.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How many open files are asked for.
+const DESCRIPTORS: u64 = 8 * 1024;
 
 /// How long deliveries and patches under way may take after that.
 const FINISH: Duration = Duration::from_secs(30);
@@ -50,6 +49,10 @@ impl Listeners {
     /// # Errors
     /// That of the first port which cannot be had; it names the variable.
     pub async fn bind(host: Option<IpAddr>, port: u16, metrics_port: u16) -> io::Result<Self> {
+        // Many systems give a process 1,024 at first, and a connection of a sender may need one to the API server.
+        if let Err(error) = rlimit::increase_nofile_limit(DESCRIPTORS) {
+            tracing::debug!(%error, "the limit of open files stays as it is");
+        }
         Ok(Self {
             deliveries: listen("PORT", host, port).await?,
             figures: listen("METRICS_PORT", host, metrics_port).await?,
@@ -74,16 +77,17 @@ async fn listen(variable: &str, host: Option<IpAddr>, port: u16) -> io::Result<T
     })
 }
 
-/// Waits for the signal to stop; gives how long new deliveries are served after it: not at all after Ctrl-C.
+/// Waits for the signal to stop; gives how long new deliveries are served after it: `drain` after SIGTERM, until no
+/// proxy of the cluster sends any more, and not at all after Ctrl-C.
 ///
 /// # Errors
 /// Where signals cannot be had.
-pub fn stop_signal() -> io::Result<impl Future<Output = Duration>> {
+pub fn stop_signal(drain: Duration) -> io::Result<impl Future<Output = Duration>> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
         select! {
-            _ = terminate.recv() => DRAIN,
+            _ = terminate.recv() => drain,
             _ = interrupt.recv() => Duration::ZERO,
         }
     })
@@ -110,13 +114,10 @@ pub async fn serve(
     let (draining, closed) = (CancellationToken::new(), CancellationToken::new());
     let figures = figures::router(Arc::clone(&service.metrics), index);
     let figures = tokio::spawn(connections::serve(listeners.figures, figures, closed.clone()));
-    let memory = Memory::for_bodies_of(service.max_body_bytes);
-    let deliveries = router(service)
-        .layer(from_fn(move |request, next| memory.clone().serve(request, next)))
-        .layer(from_fn({
-            let draining = draining.clone();
-            move |request, next: Next| say_goodbye(draining.clone(), next.run(request))
-        }));
+    let deliveries = router(service).layer(from_fn({
+        let draining = draining.clone();
+        move |request, next: Next| say_goodbye(draining.clone(), next.run(request))
+    }));
     let deliveries =
         tokio::spawn(connections::serve(listeners.deliveries, deliveries, closed.clone()));
 

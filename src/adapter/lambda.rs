@@ -27,9 +27,11 @@ use tokio::time::timeout_at;
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
-    adapter::http::{Arrival, Invocation, Service, router},
+    adapter::{
+        http::router,
+        service::{Arrival, Invocation, Service},
+    },
     outcome::{Kind, Outcome},
-    trace::TraceContext,
 };
 
 /// What is left of an invocation's time when the answer is given, for the way back.
@@ -170,12 +172,7 @@ fn malformed_by<'s>(
     service: &'s Service,
     invocation: &Invocation,
 ) -> impl Fn() -> Box<RawValue> + use<'s> {
-    let arrival = Arrival {
-        started: Instant::now(),
-        deadline: invocation.deadline,
-        trace: TraceContext::default(),
-        request_id: Some(invocation.request_id.clone()),
-    };
+    let arrival = Arrival::of_event(invocation);
     move || {
         let outcome =
             Outcome::new(Kind::Malformed).because("the event cannot be read as an HTTP request");

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{AwsName, ClusterAccess, ConfigError, GlobalSecret, Platform, RetryQueue};
+use rustls::pki_types::{CertificateDer, pem::PemObject as _};
+
+use super::{AwsName, ClusterAccess, ConfigError, GlobalSecret, Platform};
 
 /// The environment, with the ways to read one variable.
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
@@ -155,25 +157,34 @@ impl Variables<'_> {
         })
     }
 
-    pub(super) fn retry_queue(&self) -> Result<Option<RetryQueue>, ConfigError> {
-        let queue = self.needs_aws("RETRY_QUEUE_URL")?;
-        let sink = self.value("K_SINK");
-        if let Some(url) = &queue {
-            is_web_url("RETRY_QUEUE_URL", &url.to_string())?;
+    pub(super) fn retry_queue_url(&self) -> Result<Option<AwsName>, ConfigError> {
+        let variable = "RETRY_QUEUE_URL";
+        let Some(url) = self.needs_aws(variable)? else { return Ok(None) };
+        is_web_url(variable, &url.to_string())?;
+        if self.value("K_SINK").is_some() {
+            let takes = "a value only where K_SINK has none".to_owned();
+            return Err(ConfigError { variable, held: "a URL".to_owned(), takes });
         }
+        Ok(Some(url))
+    }
+
+    pub(super) fn sink(&self) -> Result<Option<String>, ConfigError> {
+        let sink = self.value("K_SINK");
         if let Some(url) = &sink {
             is_web_url("K_SINK", url)?;
         }
-        match (queue, sink) {
-            (None, None) => Ok(None),
-            (Some(url), None) => Ok(Some(RetryQueue::Sqs(url))),
-            (None, Some(url)) => Ok(Some(RetryQueue::Sink(url))),
-            (Some(_), Some(_)) => Err(ConfigError {
-                variable: "RETRY_QUEUE_URL",
-                held: "a URL".to_owned(),
-                takes: "a value only where K_SINK has none".to_owned(),
-            }),
+        Ok(sink)
+    }
+
+    pub(super) fn sink_ca_certs(&self) -> Result<Option<String>, ConfigError> {
+        let Some(held) = self.value("K_CA_CERTS") else { return Ok(None) };
+        let certificates: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(held.as_bytes()).collect();
+        if certificates.is_ok_and(|certificates| !certificates.is_empty()) {
+            return Ok(Some(held));
         }
+        let (held, takes) = ("a text without a whole certificate".to_owned(), "PEM".to_owned());
+        Err(ConfigError { variable: "K_CA_CERTS", held, takes })
     }
 
     pub(super) fn log_filter(&self) -> Result<String, ConfigError> {

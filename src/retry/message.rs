@@ -1,12 +1,18 @@
 //! A delivery as it waits in a queue: its headers, its raw body, and when it was received.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{Error, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 
-use super::MESSAGE_LIMIT;
+use super::{EVENT_TYPE, MESSAGE_LIMIT};
 use crate::delivery::Delivery;
 
 /// What concerns one connection or one hop alone. `Authorization` stays: it is Azure DevOps' proof.
@@ -23,6 +29,11 @@ const LEFT_OUT: [HeaderName; 10] = [
     header::UPGRADE,
 ];
 
+/// How many headers a message may have, and how many bytes in all. No server of ours takes more, and a header takes
+/// four bytes of a message and a hundred in memory.
+const HEADERS: usize = 128;
+const HEADER_BYTES: usize = 64 * 1024;
+
 /// A delivery that waited, as untrusted as when it came: it carries its proof with it.
 #[derive(Debug)]
 pub struct Message {
@@ -34,15 +45,39 @@ pub struct Message {
 
 /// The message holds no delivery.
 #[derive(Debug, thiserror::Error)]
-#[error("the message holds no delivery")]
+#[error("it holds no delivery")]
 pub struct NoDelivery;
 
-#[derive(Deserialize, Serialize)]
+#[derive(Serialize)]
 struct Packed {
     received: String,
     /// Names and values, each byte of a value as the character of that number.
     headers: Vec<(String, String)>,
     body: String,
+}
+
+#[derive(Deserialize)]
+struct Unpacked<'j> {
+    #[serde(borrow)]
+    received: Cow<'j, str>,
+    headers: Headers,
+    #[serde(borrow)]
+    body: Cow<'j, str>,
+}
+
+/// Headers, no more than are taken.
+struct Headers(HeaderMap);
+
+/// A CloudEvent [in structured mode](https://github.com/cloudevents/spec/blob/main/cloudevents/formats/json-format.md):
+/// the message is its data, as JSON, as a text, or as bytes in base64.
+#[derive(Deserialize)]
+struct Structured<'j> {
+    #[serde(borrow, rename = "type")]
+    event_type: Cow<'j, str>,
+    #[serde(borrow)]
+    data: Option<&'j RawValue>,
+    #[serde(borrow)]
+    data_base64: Option<Cow<'j, str>>,
 }
 
 /// Packs a delivery; gives JSON.
@@ -61,27 +96,85 @@ pub(super) fn pack(delivery: &Delivery, received: Timestamp) -> String {
 }
 
 impl Message {
+    /// The message in a request that brings back what a sink was given: a CloudEvent of our type, in binary or in
+    /// structured mode. `None` where the request is none.
+    pub fn of_event(headers: &HeaderMap, body: &[u8]) -> Option<Result<Self, NoDelivery>> {
+        if headers.get("ce-type").is_some_and(|event_type| event_type == EVENT_TYPE) {
+            return Some(Self::unpack(body));
+        }
+        let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+        let media_type = content_type.split(';').next()?.trim();
+        if !media_type.eq_ignore_ascii_case("application/cloudevents+json")
+            || body.len() > 2 * MESSAGE_LIMIT
+        {
+            return None;
+        }
+        let event: Structured<'_> = serde_json::from_slice(body).ok()?;
+        (event.event_type == EVENT_TYPE).then(|| event.message())
+    }
+
     /// Unpacks a message.
     ///
     /// # Errors
     /// [`NoDelivery`]
     pub fn unpack(json: &[u8]) -> Result<Self, NoDelivery> {
-        // None is larger, and a header takes two bytes of it and fifty in memory.
+        // None is larger.
         if json.len() > MESSAGE_LIMIT {
             return Err(NoDelivery);
         }
-        let packed: Packed = serde_json::from_slice(json).map_err(|_| NoDelivery)?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in packed.headers {
-            let bytes: Result<Vec<u8>, _> = value.chars().map(u8::try_from).collect();
-            let value = HeaderValue::from_bytes(&bytes.map_err(|_| NoDelivery)?);
-            let name = HeaderName::try_from(name).map_err(|_| NoDelivery)?;
-            headers.try_append(name, value.map_err(|_| NoDelivery)?).map_err(|_| NoDelivery)?;
-        }
-        let body = BASE64_STANDARD.decode(packed.body).map_err(|_| NoDelivery)?;
-        let received = packed.received.parse().map_err(|_| NoDelivery)?;
+        let unpacked: Unpacked<'_> = serde_json::from_slice(json).map_err(|_| NoDelivery)?;
+        let Unpacked { received, headers: Headers(headers), body } = unpacked;
+        let received = received.parse().map_err(|_| NoDelivery)?;
+        let body = BASE64_STANDARD.decode(&*body).map_err(|_| NoDelivery)?;
         let delivery = Delivery::new(headers, Bytes::from(body)).map_err(|_| NoDelivery)?;
         Ok(Self { delivery, received })
+    }
+}
+
+impl Structured<'_> {
+    fn message(&self) -> Result<Message, NoDelivery> {
+        match (self.data, &self.data_base64) {
+            (None, Some(bytes)) => {
+                let bytes = BASE64_STANDARD.decode(&**bytes).map_err(|_| NoDelivery)?;
+                Message::unpack(&bytes)
+            }
+            (Some(data), None) => match serde_json::from_str::<String>(data.get()) {
+                Ok(text) => Message::unpack(text.as_bytes()),
+                Err(_) => Message::unpack(data.get().as_bytes()),
+            },
+            _ => Err(NoDelivery),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfPairs;
+
+        impl<'de> Visitor<'de> for OfPairs {
+            type Value = Headers;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "at most {HEADERS} headers of {HEADER_BYTES} bytes")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut pairs: A) -> Result<Headers, A::Error> {
+                let (mut headers, mut bytes) = (HeaderMap::new(), 0);
+                while let Some((name, value)) = pairs.next_element::<(String, String)>()? {
+                    bytes += name.len() + value.len();
+                    if headers.len() == HEADERS || bytes > HEADER_BYTES {
+                        return Err(A::Error::custom("too many headers"));
+                    }
+                    let value: Result<Vec<u8>, _> = value.chars().map(u8::try_from).collect();
+                    let value = HeaderValue::from_bytes(&value.map_err(A::Error::custom)?);
+                    let name = HeaderName::try_from(name).map_err(A::Error::custom)?;
+                    headers.append(name, value.map_err(A::Error::custom)?);
+                }
+                Ok(Headers(headers))
+            }
+        }
+
+        deserializer.deserialize_seq(OfPairs)
     }
 }
 
@@ -124,7 +217,8 @@ mod tests {
         for json in [
             "",
             "{}",
-            r#"{"received":"2026-11-23T21:00:00Z","headers":[],"body":""}"#,
+            r#"{"received":"2026-11-23T21:00:00Z","headers":{},"body":""}"#,
+            r#"{"received":"2026-11-23T21:00:00Z","headers":[["content-type","text/plain"]],"body":""}"#,
             r#"{"received":"yesterday","headers":[["content-type","application/json"]],"body":""}"#,
             r#"{"received":"2026-11-23T21:00:00Z","headers":[["content-type","application/json"]],"body":"?"}"#,
             r#"{"received":"2026-11-23T21:00:00Z","headers":[["a b","c"],["content-type","application/json"]],"body":""}"#,
@@ -132,5 +226,61 @@ mod tests {
         ] {
             assert!(Message::unpack(json.as_bytes()).is_err(), "{json}");
         }
+    }
+
+    fn headers(values: &[(&'static str, &'static str)]) -> HeaderMap {
+        let value = |value: &'static str| HeaderValue::from_static(value);
+        values.iter().map(|(name, v)| (HeaderName::from_static(name), value(v))).collect()
+    }
+
+    #[test]
+    fn an_event_brings_its_message_in_either_mode() {
+        let delivery = Delivery::new(
+            headers(&[("content-type", "application/json"), ("x-proof", "one")]),
+            Bytes::from_static(b"{}"),
+        );
+        let packed = pack(&delivery.expect("is taken"), Timestamp::UNIX_EPOCH);
+        let structured = |data: String| format!(r#"{{"type":"{EVENT_TYPE}","id":"1",{data}}}"#);
+        let text = serde_json::to_string(&packed).expect("a text");
+        let in_base64 = BASE64_STANDARD.encode(&packed);
+        let cloud_event = [("content-type", "application/cloudevents+json; charset=utf-8")];
+        for (event, body) in [
+            (&[("ce-type", EVENT_TYPE)], packed.clone()),
+            (&cloud_event, structured(format!(r#""data":{packed}"#))),
+            (&cloud_event, structured(format!(r#""data":{text}"#))),
+            (&cloud_event, structured(format!(r#""data_base64":"{in_base64}""#))),
+        ] {
+            let message = Message::of_event(&headers(event), body.as_bytes());
+            let message = message.expect("is an event").expect("holds a delivery");
+            assert_eq!(message.delivery.header("x-proof"), Some("one"), "{body}");
+        }
+        let nothing = structured(r#""subject":"x""#.to_owned());
+        assert!(
+            Message::of_event(&headers(&cloud_event), nothing.as_bytes())
+                .is_some_and(|m| m.is_err())
+        );
+    }
+
+    #[test]
+    fn anything_else_is_no_event_of_ours() {
+        let cloud_event = headers(&[("content-type", "application/cloudevents+json")]);
+        for body in ["", "{}", r#"{"type":"dev.knative.kafka.event","data":{}}"#, "[]"] {
+            assert!(Message::of_event(&cloud_event, body.as_bytes()).is_none(), "{body}");
+        }
+        let push = headers(&[("content-type", "application/json"), ("ce-type", "other")]);
+        assert!(Message::of_event(&push, b"{}").is_none());
+    }
+
+    #[test]
+    fn a_message_has_no_more_headers_than_a_request() {
+        let message = |number: usize, value: &str| {
+            let more = format!(r#",["x","{value}"]"#).repeat(number);
+            format!(
+                r#"{{"received":"2026-11-23T21:00:00Z","headers":[["content-type","application/json"]{more}],"body":"e30="}}"#
+            )
+        };
+        assert!(Message::unpack(message(HEADERS - 1, "").as_bytes()).is_ok());
+        assert!(Message::unpack(message(HEADERS, "").as_bytes()).is_err());
+        assert!(Message::unpack(message(1, &"x".repeat(HEADER_BYTES)).as_bytes()).is_err());
     }
 }

@@ -12,7 +12,12 @@ use std::{
 
 use axum::{Router, body::Body};
 use http::{HeaderValue, Request, header};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::BodyExt as _;
+use hyper::{
+    body::{Body as _, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::{GracefulShutdown, Watcher},
@@ -26,6 +31,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
+use super::progress;
+use crate::adapter::service::Peer;
+
 /// How long a client may take from connecting to the end of its first request's head.
 const FIRST_HEAD_LIMIT: Duration = Duration::from_secs(10);
 
@@ -37,7 +45,7 @@ const FIRST_HEAD_LIMIT_IN_A_CROWD: Duration = Duration::from_secs(1);
 const NEXT_HEAD_LIMIT: Duration = Duration::from_secs(75);
 
 /// How large a request's head may be, in bytes: hyper's own limit would let a thousand half-sent ones fill a pod.
-const HEAD_LIMIT: usize = 64 * 1024;
+const HEAD_LIMIT: usize = 32 * 1024;
 
 /// How many connections there may be; further ones wait to be accepted.
 const CONNECTIONS: usize = 1024;
@@ -56,17 +64,22 @@ pub(super) async fn serve(listener: TcpListener, router: Router, closed: Cancell
 
 /// The places of the connections.
 #[derive(Clone)]
-struct Places {
+pub(super) struct Places {
     free: Arc<Semaphore>,
     number: usize,
 }
 
 impl Places {
-    fn new(number: usize) -> Self {
+    pub(super) fn new(number: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(number)), number }
     }
 
-    fn are_crowded(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn take(&self, number: u32) -> Option<tokio::sync::OwnedSemaphorePermit> {
+        Arc::clone(&self.free).try_acquire_many_owned(number).ok()
+    }
+
+    pub(super) fn are_crowded(&self) -> bool {
         self.number - self.free.available_permits() > self.number / CROWD
     }
 }
@@ -88,9 +101,10 @@ async fn serve_in(
             accepted = accept => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection =
-                    connection(stream, router.clone(), places.clone(), graceful.watcher());
+            Ok((stream, peer)) => {
+                let (router, places) = (router.clone(), places.clone());
+                let peer = Peer(peer.ip().to_canonical());
+                let connection = connection(stream, peer, router, places, graceful.watcher());
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -106,15 +120,26 @@ async fn serve_in(
     graceful.shutdown().await;
 }
 
-async fn connection(stream: TcpStream, router: Router, places: Places, watcher: Watcher) {
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+    places: Places,
+    watcher: Watcher,
+) {
     // Only an answer in several packets would be slower without it.
     let _ = stream.set_nodelay(true);
     let asked = Arc::new(AtomicBool::new(false));
     let service = service_fn({
         let (asked, places) = (Arc::clone(&asked), places.clone());
-        move |request: Request<Incoming>| {
+        move |mut request: Request<Incoming>| {
             asked.store(true, Ordering::Relaxed);
-            let (answer, places) = (router.clone().call(request.map(Body::new)), places.clone());
+            request.extensions_mut().insert(peer);
+            let request = request.map(|body| match body.is_end_stream() {
+                true => Body::empty(),
+                false => progress::in_time(body.into_data_stream(), places.clone()),
+            });
+            let (answer, places) = (router.clone().call(request), places.clone());
             async move {
                 let mut answer = answer.await?;
                 if places.are_crowded() {
@@ -131,7 +156,7 @@ async fn connection(stream: TcpStream, router: Router, places: Places, watcher: 
         .max_buf_size(HEAD_LIMIT)
         // Who closes its side right after the last byte has sent a whole push.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(progress::Connection::new(stream, places.clone())), service);
     let (mut connection, connected) = (pin!(watcher.watch(connection)), Instant::now());
     let ended = loop {
         match timeout(FIRST_HEAD_LIMIT_IN_A_CROWD, &mut connection).await {
@@ -163,7 +188,12 @@ mod tests {
     async fn served() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("is bound");
-        let router = Router::new().fallback(async |body: Bytes| body);
+        let router = Router::new().fallback(async |uri: http::Uri, body: Bytes| {
+            if uri.path() == "/slow" {
+                sleep(FIRST_HEAD_LIMIT_IN_A_CROWD + Duration::from_millis(200)).await;
+            }
+            body
+        });
         tokio::spawn(serve_in(Places::new(PLACES), listener, router, CancellationToken::new()));
         address
     }
@@ -222,13 +252,22 @@ mod tests {
     #[tokio::test]
     async fn a_request_under_way_is_finished_in_a_crowd() {
         let address = served().await;
-        let mut slow = sender(address, &format!("{HALF_A_HEAD}content-length: 2\r\n\r\n.")).await;
+        let slow = "POST /slow HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\n!";
+        let mut slow = sender(address, slow).await;
         let mut crowd = Vec::new();
         for _ in 0..PLACES * 2 {
             crowd.push(sender(address, HALF_A_HEAD).await);
         }
-        sleep(FIRST_HEAD_LIMIT_IN_A_CROWD + Duration::from_millis(200)).await;
-        slow.write_all(b"!").await.expect("it reads");
         assert!(answer(&mut slow).await.starts_with("HTTP/1.1 200"));
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_sends_heads_and_no_bodies_keeps_nobody_out_for_long() {
+        let address = served().await;
+        let mut crowd = Vec::new();
+        for _ in 0..PLACES * 2 {
+            crowd.push(sender(address, &format!("{HALF_A_HEAD}content-length: 9\r\n\r\n")).await);
+        }
+        ask(address).await;
     }
 }

@@ -8,12 +8,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::timeout_at;
 
 use crate::{
-    adapter::http::{Arrival, Invocation, Service},
+    adapter::service::{Arrival, Invocation, Service},
     outcome::{Kind, Outcome},
     provider::codecommit::{self, StateChange},
     receiver::Progress,
     signature::Verified,
-    trace::TraceContext,
     verdict::Sender,
 };
 
@@ -26,12 +25,7 @@ pub(super) async fn codecommit(
     event: &RawValue,
     invocation: &Invocation,
 ) -> Result<Box<RawValue>, Diagnostic> {
-    let arrival = Arrival {
-        started: Instant::now(),
-        deadline: invocation.deadline,
-        trace: TraceContext::default(),
-        request_id: Some(invocation.request_id.clone()),
-    };
+    let arrival = Arrival::of_event(invocation);
     let outcome = match codecommit::parse(event.get().as_bytes()) {
         Ok(change) => receive(service, change, arrival.deadline).await,
         Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),

@@ -8,7 +8,7 @@ use serde_json::{
 };
 
 use crate::{
-    adapter::http::{Invocation, Service},
+    adapter::service::{Arrival, Invocation, Service},
     outcome::Kind,
     retry::Message,
 };
@@ -55,7 +55,7 @@ async fn unavailable(service: &Service, record: &Record, invocation: &Invocation
     };
     // IAM guards the queue, so the message is right about its time.
     let received = message.received;
-    let (deadline, request_id) = (invocation.deadline, Some(request_id.clone()));
-    let outcome = service.receive_again(message, received, deadline, request_id).await;
+    let arrival = Arrival::of_event(invocation);
+    let outcome = service.take_again(message, None, received, arrival).await;
     outcome.kind == Kind::Unavailable
 }
