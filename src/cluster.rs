@@ -316,8 +316,8 @@ fn request(
 
 /// Drops what nobody here reads: annotations and managed fields are most of a GitRepo.
 fn lean(mut gitrepo: GitRepo) -> GitRepo {
-    let ObjectMeta { namespace, name, uid, .. } = gitrepo.metadata;
-    gitrepo.metadata = ObjectMeta { namespace, name, uid, ..ObjectMeta::default() };
+    let ObjectMeta { namespace, name, uid, generation, .. } = gitrepo.metadata;
+    gitrepo.metadata = ObjectMeta { namespace, name, uid, generation, ..ObjectMeta::default() };
     gitrepo
 }
 

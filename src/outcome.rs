@@ -195,6 +195,9 @@ pub struct Outcome {
     pub detail: Option<String>,
     /// What became of the GitRepos.
     pub report: Report,
+    /// Whether its sender may know of it what is not the same for everybody: a secret verifies the delivery, or none is
+    /// needed.
+    pub trusted: bool,
 }
 
 /// What a delivery is about, as its unverified sender says; printable.
@@ -248,6 +251,7 @@ impl Outcome {
             waited_since: None,
             detail: None,
             report: Report::default(),
+            trusted: false,
         }
     }
 
@@ -261,7 +265,9 @@ impl Outcome {
     /// # Panics
     /// Never: names and numbers are JSON.
     pub fn json(&self) -> Box<RawValue> {
-        let answered = !self.kind.is_refusal();
+        // How many GitRepos follow is nobody's business who is not verified, though it is not refused yet.
+        let is_open = matches!(self.kind, Kind::Unavailable | Kind::Queued);
+        let answered = !self.kind.is_refusal() && (self.trusted || !is_open);
         let body = Body {
             outcome: self.kind.name(),
             provider: self.provider,

@@ -21,7 +21,6 @@ use crate::{
     provider::{self, Provider},
     repo_url::HostAliases,
     secret::store::SecretStore,
-    signature,
     verdict::{Judge, Sender},
 };
 
@@ -90,10 +89,10 @@ impl Receiver {
     async fn take(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
         match event {
             Event::Ignored(why) => Outcome::new(Kind::Ignored).because(*why),
-            Event::Ping(None) => Outcome::new(Kind::Pong),
-            Event::Ping(Some(repository)) => {
-                let outcome = self.ping(repository, sender).await;
-                Outcome { subject: Subject::new(repository, None), ..outcome }
+            Event::Ping(repository) => {
+                let outcome = self.ping(repository.as_ref(), sender).await;
+                let subject = repository.as_ref().map(|repository| Subject::new(repository, None));
+                Outcome { subject: subject.unwrap_or_default(), ..outcome }
             }
             Event::Push(push) => {
                 let outcome = self.push(push, sender, progress).await;
@@ -102,35 +101,46 @@ impl Receiver {
         }
     }
 
-    /// Answers a ping: it fails only if it carries a proof and there are secrets of which none takes it.
-    async fn ping(&self, repository: &Repository, sender: Sender<'_>) -> Outcome {
-        if let Sender::Signed { provider, delivery, .. } = sender
-            && !signature::carries_proof(provider.schemes, delivery.headers())
-        {
+    /// Answers a ping (contract §6): whoever mistyped a secret sees it at once, and a stranger does not learn what is
+    /// followed.
+    async fn ping(&self, repository: Option<&Repository>, sender: Sender<'_>) -> Outcome {
+        if !sender.carries_proof() {
             return Outcome::new(Kind::Pong).because("without a proof");
         }
         let mut judge = Judge::new(&self.secrets, sender, self.unsigned).await;
-        if judge.globally_verified() {
-            return Outcome::new(Kind::Pong);
+        let mut unavailable = None;
+        if let Some(repository) = repository.filter(|_| !judge.globally_verified()) {
+            match self.lookup.find(repository, Trust::Unverified, |_| true).await {
+                Ok(found) => {
+                    judge.ask_own_secrets(&found.gitrepos).await;
+                    unavailable = found.incomplete;
+                }
+                Err(error) => unavailable = Some(error),
+            }
         }
-        let found = match self.lookup.find(repository, Trust::Unverified, |_| true).await {
-            Ok(found) => found,
-            Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
-        };
-        judge.ask_own_secrets(&found.gitrepos).await;
         if judge.any_verified() {
             return Outcome::new(Kind::Pong);
         }
-        if let Some(error) = found.incomplete {
+        if let Some(error) = unavailable {
             return Outcome::new(Kind::Unavailable).because(error.to_string());
         }
-        if judge.any_unavailable() {
+        let (is_unknown, is_refused) = match repository {
+            Some(_) => (
+                judge.any_unavailable(),
+                judge.refuses_unverified() || judge.refused_by_own_secret(),
+            ),
+            None => (
+                judge.global_unavailable() && judge.rejects_unsigned(),
+                judge.refused_by_global_key() || judge.rejects_unsigned(),
+            ),
+        };
+        if is_unknown {
             return Outcome::new(Kind::Unavailable).because("a secret cannot be read");
         }
-        if judge.any_refused() {
-            return Outcome::new(Kind::Unauthorized);
+        if is_refused {
+            return Outcome::new(Kind::Unauthorized).because(judge.why_unverified());
         }
-        Outcome::new(Kind::Pong).because("no secret is configured")
+        Outcome::new(Kind::Pong).because("no secret is configured for it")
     }
 
     async fn push(&self, push: &Push, sender: Sender<'_>, progress: &Progress) -> Outcome {

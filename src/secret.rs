@@ -97,6 +97,9 @@ pub enum ReadError {
     /// The store did not answer in time, or not with a secret; says what it answered.
     #[error("cannot be had: {0:#}")]
     Unreachable(anyhow::Error),
+    /// It was not read, since deliveries that nothing verifies have caused as many reads as they may.
+    #[error("was not read")]
+    Postponed,
 }
 
 impl ReadError {

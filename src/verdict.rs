@@ -1,7 +1,10 @@
 //! The rule (contract §3): a GitRepo is patched if and only if it follows the push and the secret that governs it
 //! verifies the delivery. Only this file makes what `receiver` patches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
@@ -14,7 +17,12 @@ use crate::{
     gitrepo::{GitRepo, Move},
     provider::Provider,
     reason::Reason,
-    secret::{Secret, check::Check, source::SecretOf, store::SecretStore},
+    secret::{
+        Secret,
+        check::Check,
+        source::{Asker, SecretOf},
+        store::SecretStore,
+    },
     signature::{self, Refusal, Verified},
 };
 
@@ -87,6 +95,20 @@ pub enum Sender<'a> {
 }
 
 impl Sender<'_> {
+    /// Whether it comes with a proof, right or wrong.
+    pub fn carries_proof(&self) -> bool {
+        match self {
+            Self::Signed { provider, delivery, .. } => {
+                signature::carries_proof(provider.schemes, delivery.headers())
+            }
+            Self::Iam(_) => true,
+        }
+    }
+
+    fn asker<'g>(&self, is_verified: bool, gitrepos: &'g [u64]) -> Asker<'g> {
+        Asker { carries_proof: self.carries_proof(), is_verified, gitrepos }
+    }
+
     fn verify(&self, secret: &Secret) -> Result<Verified, Refusal> {
         match self {
             Self::Signed { provider, delivery, now } => {
@@ -117,32 +139,45 @@ impl<'a> Judge<'a> {
         let global = match sender {
             Sender::Iam(verified) => Check::Verified(verified),
             Sender::Signed { .. } => {
-                store.check(SecretOf::Global, |secret| sender.verify(secret)).await
+                let asker = sender.asker(false, &[]);
+                store.check(SecretOf::Global, asker, |secret| sender.verify(secret)).await
             }
         };
         Self { store, sender, unsigned, global, own: BTreeMap::new() }
     }
 
-    /// Asks the GitRepos' own secrets, each once.
+    /// Asks the GitRepos' own secrets, each once; those that were left out because nothing verified the delivery once
+    /// more where something does by now.
     pub async fn ask_own_secrets(&mut self, gitrepos: &[GitRepo]) {
-        let names: BTreeSet<_> = gitrepos.iter().filter_map(own_secret).collect();
-        let asked: Vec<_> = names
-            .into_iter()
-            .filter(|(namespace, name)| !self.own.contains_key(&id(namespace, name)))
-            .map(|(namespace, name)| self.ask_own_secret(namespace, name))
+        let named = in_turn(gitrepos);
+        self.ask_all(&named, |asked| asked.is_none()).await;
+        if self.any_verified() && !self.globally_verified() {
+            let left_out =
+                |asked: Option<&Check>| matches!(asked, Some(Check::Missing | Check::Unasked));
+            self.ask_all(&named, left_out).await;
+        }
+    }
+
+    async fn ask_all(&mut self, named: &[Named<'_>], asks: impl Fn(Option<&Check>) -> bool) {
+        let asked: Vec<_> = named
+            .iter()
+            .filter(|named| asks(self.own.get(&id(named.namespace, named.name))))
+            .map(|named| self.ask_own_secret(named))
             .collect();
         let checks: Vec<_> =
             stream::iter(asked).buffer_unordered(CONCURRENT_REQUESTS).collect().await;
         self.own.extend(checks);
     }
 
-    async fn ask_own_secret(&self, namespace: &str, name: &str) -> ((String, String), Check) {
-        let of = SecretOf::GitRepo { namespace, name };
+    async fn ask_own_secret(&self, named: &Named<'_>) -> ((String, String), Check) {
+        let &Named { namespace, name, .. } = named;
+        let asker = self.sender.asker(self.any_verified(), &named.by);
         let check = match self.sender {
             // No GitRepo's own secret can verify it, whatever it holds.
             Sender::Iam(_) => Check::Refused(Refusal::Unverified),
             Sender::Signed { .. } => {
-                self.store.check(of, |secret| self.sender.verify(secret)).await
+                let of = SecretOf::GitRepo { namespace, name };
+                self.store.check(of, asker, |secret| self.sender.verify(secret)).await
             }
         };
         (id(namespace, name), check)
@@ -161,7 +196,8 @@ impl<'a> Judge<'a> {
     pub async fn judge_again(&self, gitrepo: &GitRepo, push: &Push) -> Verdict {
         match own_secret(gitrepo) {
             Some((namespace, name)) if !self.own.contains_key(&id(namespace, name)) => {
-                let (_, check) = self.ask_own_secret(namespace, name).await;
+                let by = vec![version(gitrepo)];
+                let (_, check) = self.ask_own_secret(&Named { namespace, name, by }).await;
                 self.apply(word(&check), gitrepo, push)
             }
             _ => self.judge(gitrepo, push),
@@ -196,7 +232,7 @@ impl<'a> Judge<'a> {
             (Check::Refused(refusal), _) => Word::Refused(reason(*refusal)),
             (Check::Missing, UnsignedDeliveries::Accept) => Word::Given(Witness::Nobody),
             (Check::Missing, UnsignedDeliveries::Reject) => Word::Refused(Reason::Unverified),
-            (Check::Forbidden | Check::Unavailable, _) => Word::Unknown,
+            (Check::Forbidden | Check::Unavailable | Check::Unasked, _) => Word::Unknown,
         }
     }
 
@@ -210,9 +246,44 @@ impl<'a> Judge<'a> {
         self.checks().any(|check| matches!(check, Check::Verified(_)))
     }
 
-    /// Whether any secret that was asked is there and refuses the delivery.
-    pub fn any_refused(&self) -> bool {
-        self.checks().any(|check| matches!(check, Check::Refused(_)))
+    /// Whether the own secret of a GitRepo is there and refuses the delivery.
+    pub fn refused_by_own_secret(&self) -> bool {
+        self.own.values().any(|check| matches!(check, Check::Refused(_)))
+    }
+
+    /// Whether the global secret refuses the delivery though it has a key for the provider.
+    pub const fn refused_by_global_key(&self) -> bool {
+        matches!(self.global, Check::Refused(Refusal::Unverified | Refusal::KeyUnusable(_)))
+    }
+
+    /// Whether unsigned deliveries are rejected.
+    pub fn rejects_unsigned(&self) -> bool {
+        self.unsigned == UnsignedDeliveries::Reject
+    }
+
+    /// Whether the sender may know what became of the delivery: a secret verifies it, or everybody may.
+    pub fn trusts_sender(&self) -> bool {
+        self.any_verified() || (matches!(self.global, Check::Missing) && !self.rejects_unsigned())
+    }
+
+    /// Why no secret verifies the delivery, for the log.
+    pub fn why_unverified(&self) -> String {
+        if !self.sender.carries_proof() {
+            return "the delivery carries no proof".to_owned();
+        }
+        let global = match &self.global {
+            Check::Refused(Refusal::Unverified) => "the proof is wrong".to_owned(),
+            Check::Refused(refusal) => format!("the global secret verifies nothing: {refusal}"),
+            _ => "there is no global secret".to_owned(),
+        };
+        let own = self.own.values();
+        let refused = own.clone().filter(|check| matches!(check, Check::Refused(_))).count();
+        match (own.len(), refused) {
+            (0, _) => global,
+            (asked, refused) => {
+                format!("{global}; of {asked} own secrets of GitRepos {refused} are there")
+            }
+        }
     }
 
     /// Whether any secret that was asked could not be read now, or the global one may not be.
@@ -227,7 +298,7 @@ impl<'a> Judge<'a> {
 
     /// Whether a delivery that no secret verifies is refused even if nothing follows it.
     pub fn refuses_unverified(&self) -> bool {
-        matches!(self.global, Check::Refused(_)) || self.unsigned == UnsignedDeliveries::Reject
+        matches!(self.global, Check::Refused(_)) || self.rejects_unsigned()
     }
 
     fn checks(&self) -> impl Iterator<Item = &Check> {
@@ -249,6 +320,7 @@ const fn word(own: &Check) -> Word {
         Check::Verified(verified) => Word::Given(Witness::Secret(*verified)),
         Check::Refused(refusal) => Word::Refused(reason(*refusal)),
         Check::Missing => Word::Refused(Reason::SecretMissing),
+        Check::Unasked => Word::Refused(Reason::Unverified),
         Check::Forbidden => Word::Refused(Reason::SecretForbidden),
         Check::Unavailable => Word::Unknown,
     }
@@ -264,6 +336,43 @@ const fn reason(refusal: Refusal) -> Reason {
 /// Namespace and name of a GitRepo's own secret, if it has one.
 fn own_secret(gitrepo: &GitRepo) -> Option<(&str, &str)> {
     Some((gitrepo.metadata.namespace.as_deref()?, gitrepo.spec.own_secret()?))
+}
+
+/// An own secret, and the GitRepos that name it, each as it is now.
+struct Named<'a> {
+    namespace: &'a str,
+    name: &'a str,
+    by: Vec<u64>,
+}
+
+/// The own secrets of GitRepos, from each namespace one in turn: where not all may be read, no tenant is in the others'
+/// way, however many GitRepos it makes.
+fn in_turn(gitrepos: &[GitRepo]) -> Vec<Named<'_>> {
+    let mut named = BTreeMap::<_, Vec<_>>::new();
+    for gitrepo in gitrepos {
+        if let Some(own) = own_secret(gitrepo) {
+            named.entry(own).or_default().push(version(gitrepo));
+        }
+    }
+    let mut turns = BTreeMap::<&str, usize>::new();
+    let mut in_turn: Vec<_> = named
+        .into_iter()
+        .map(|((namespace, name), by)| {
+            let turn = turns.entry(namespace).or_default();
+            *turn += 1;
+            (*turn, Named { namespace, name, by })
+        })
+        .collect();
+    in_turn.sort_by_key(|(turn, _)| *turn);
+    in_turn.into_iter().map(|(_, named)| named).collect()
+}
+
+/// Tells a GitRepo as it is now from any other, and from what it was before its last change.
+fn version(gitrepo: &GitRepo) -> u64 {
+    let metadata = &gitrepo.metadata;
+    let mut hasher = DefaultHasher::new();
+    (&metadata.namespace, &metadata.name, &metadata.uid, metadata.generation).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn id(namespace: &str, name: &str) -> (String, String) {

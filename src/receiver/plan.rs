@@ -75,6 +75,12 @@ impl Plan {
             None if self.is_accepted() => Kind::Accepted,
             None => Kind::Ignored,
         };
-        Outcome { detail: self.unavailable, report: self.report, ..Outcome::new(kind) }
+        let why_refused = (kind == Kind::Unauthorized).then(|| judge.why_unverified());
+        Outcome {
+            detail: self.unavailable.or(why_refused),
+            report: self.report,
+            trusted: judge.trusts_sender(),
+            ..Outcome::new(kind)
+        }
     }
 }

@@ -18,6 +18,8 @@ pub enum Check {
     Forbidden,
     /// It could not be read, or what is there cannot be used.
     Unavailable,
+    /// It was not read for a delivery that nothing verifies: too many others were.
+    Unasked,
 }
 
 impl Check {
@@ -33,6 +35,7 @@ impl Check {
         match error {
             ReadError::Missing => Self::Missing,
             ReadError::Forbidden(_) => Self::Forbidden,
+            ReadError::Postponed => Self::Unasked,
             // A mistake of the operator and not of the sender: never a refusal.
             ReadError::Unusable { before: Some((secret, until)), .. }
                 if Timestamp::now() < *until =>

@@ -7,23 +7,48 @@ use std::{
 
 /// Says when something may happen again.
 #[derive(Debug, Default)]
-pub(super) struct Seldom {
+pub(super) struct Seldom(Mutex<Option<Happened>>);
+
+/// How often it has happened, and since when.
+#[derive(Debug)]
+struct Happened {
     /// By the wall clock, since a Lambda is frozen between events.
-    last: Mutex<Option<SystemTime>>,
+    since: SystemTime,
+    times: usize,
 }
 
 impl Seldom {
     /// Whether it may happen now, at most once in `interval`; notes that it does.
     pub(super) fn may(&self, interval: Duration) -> bool {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Where the clock was set back meanwhile, it may.
-        let since = last.map_or(Duration::MAX, |at| at.elapsed().unwrap_or(Duration::MAX));
-        let may = since >= interval;
-        if may {
-            *last = Some(SystemTime::now());
-        }
-        may
+        self.may_happen(1, interval) != May::Not
     }
+
+    /// Whether it may happen now, at most `times` times in `interval`; notes that it does.
+    pub(super) fn may_happen(&self, times: usize, interval: Duration) -> May {
+        let mut happened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Where the clock was set back meanwhile, it may.
+        let still = |it: &&mut Happened| it.since.elapsed().is_ok_and(|age| age < interval);
+        let Some(it) = happened.as_mut().filter(still) else {
+            *happened = Some(Happened { since: SystemTime::now(), times: 1 });
+            return if times > 1 { May::Again } else { May::ForTheLastTime };
+        };
+        if it.times >= times {
+            return May::Not;
+        }
+        it.times += 1;
+        if it.times < times { May::Again } else { May::ForTheLastTime }
+    }
+}
+
+/// Whether something may happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum May {
+    /// Now, and once more at least.
+    Again,
+    /// Now, and then not until its time has passed.
+    ForTheLastTime,
+    /// Not now.
+    Not,
 }
 
 #[cfg(test)]
@@ -39,9 +64,18 @@ mod tests {
     }
 
     #[test]
+    fn what_may_happen_three_times_says_when_it_is_the_last() {
+        let seldom = Seldom::default();
+        let may = || seldom.may_happen(3, Duration::from_secs(60));
+        assert_eq!([may(), may()], [May::Again; 2]);
+        assert_eq!([may(), may(), may()], [May::ForTheLastTime, May::Not, May::Not]);
+    }
+
+    #[test]
     fn where_the_clock_was_set_back_it_happens() {
         let seldom = Seldom::default();
-        *seldom.last.lock().expect("is whole") = Some(SystemTime::now() + Duration::from_secs(60));
+        let later = SystemTime::now() + Duration::from_secs(60);
+        *seldom.0.lock().expect("is whole") = Some(Happened { since: later, times: 1 });
         assert!(seldom.may(Duration::from_secs(600)));
     }
 }

@@ -26,6 +26,18 @@ pub enum SecretOf<'a> {
     },
 }
 
+/// For whom a secret is asked about a delivery.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// Whether the delivery carries a proof, right or wrong: without one no secret that was read anew could verify it.
+    pub carries_proof: bool,
+    /// Whether another secret verifies the delivery. Anybody may have sent any other, so that it may cause few reads.
+    pub is_verified: bool,
+    /// The GitRepos that name the secret, each as it is now: that it is missing is remembered until one
+    /// of them changes.
+    pub gitrepos: &'a [u64],
+}
+
 /// Where secrets are read.
 #[derive(Debug)]
 pub struct SecretSource {

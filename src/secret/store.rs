@@ -2,9 +2,9 @@
 //! means for a delivery.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -13,9 +13,9 @@ use std::{
 use super::{
     ReadError, Secret,
     check::Check,
-    seldom::Seldom,
-    source::{SecretOf, SecretSource},
-    warnings::Warnings,
+    seldom::{May, Seldom},
+    source::{Asker, SecretOf, SecretSource},
+    warnings::{OwnWarnings, Warnings},
 };
 use crate::{
     remembered::Remembered,
@@ -25,8 +25,15 @@ use crate::{
 /// How often a delivery that the kept secret refuses may cause a fresh read, so that a rotation works at once.
 const FRESH_READ_INTERVAL: Duration = Duration::from_secs(10);
 
+/// How many own secrets deliveries that nothing verifies may have read in [`FRESH_READ_INTERVAL`], all of them together,
+/// beside those that are known to be there: a repository has a few, unless somebody makes GitRepos to make us read.
+const STRANGERS_READS: usize = 64;
+
 /// How long it is remembered that a secret could not be read.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// For how many GitRepos that name a missing secret it is remembered that they do.
+const MISSED_BY_LIMIT: usize = 256;
 
 /// How many secrets of GitRepos are kept.
 const OWN_SECRETS_LIMIT: usize = 1024;
@@ -40,13 +47,15 @@ struct Kept {
     outcome: Remembered<Outcome>,
     /// Reads that refusals cause.
     rereads: Seldom,
+    /// The GitRepos for which it was found missing.
+    missed_by: Mutex<HashSet<u64>>,
     warnings: Warnings,
 }
 
 /// The GitRepos' own secrets, by namespace and name.
 type OwnSecrets = HashMap<(String, String), Arc<Kept>>;
 
-/// Reads webhook secrets and keeps them for a while. That a secret is absent is never remembered.
+/// Reads webhook secrets and keeps them for a while. That the global one is absent is never remembered.
 #[derive(Debug)]
 pub struct SecretStore {
     source: SecretSource,
@@ -55,11 +64,34 @@ pub struct SecretStore {
     global: Arc<Kept>,
     global_was_there: AtomicBool,
     own: Mutex<OwnSecrets>,
+    /// Reads of own secrets that deliveries cause which nothing verifies.
+    strangers_reads: Seldom,
+    own_warnings: OwnWarnings,
+}
+
+impl Kept {
+    fn missed_by(&self) -> MutexGuard<'_, HashSet<u64>> {
+        self.missed_by.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn was_missed_by(&self, gitrepos: &[u64]) -> bool {
+        let missed_by = self.missed_by();
+        gitrepos.iter().all(|gitrepo| missed_by.contains(gitrepo))
+    }
+
+    fn note_missed_by(&self, gitrepos: &[u64]) {
+        let mut missed_by = self.missed_by();
+        // Those that are forgotten cause a read more, of the few that they may.
+        if missed_by.len() > MISSED_BY_LIMIT {
+            missed_by.clear();
+        }
+        missed_by.extend(gitrepos);
+    }
 }
 
 impl SecretStore {
-    /// Reads from `source`, and keeps what it read for `cache_ttl`; what a GitRepo's own secret refuses causes a read of
-    /// it once in `lookup_cache_ttl` at most.
+    /// Reads from `source`, and keeps what it read for `cache_ttl`; for deliveries that nothing verifies a GitRepo's own
+    /// secret is read once in `lookup_cache_ttl` at most.
     pub fn new(source: SecretSource, cache_ttl: Duration, lookup_cache_ttl: Duration) -> Self {
         Self {
             source,
@@ -68,6 +100,8 @@ impl SecretStore {
             global: Arc::default(),
             global_was_there: AtomicBool::new(false),
             own: Mutex::default(),
+            strangers_reads: Seldom::default(),
+            own_warnings: OwnWarnings::default(),
         }
     }
 
@@ -75,6 +109,7 @@ impl SecretStore {
     pub async fn check(
         &self,
         of: SecretOf<'_>,
+        asker: Asker<'_>,
         verify: impl Fn(&Secret) -> Result<Verified, Refusal>,
     ) -> Check {
         let kept = self.kept(of);
@@ -95,8 +130,11 @@ impl SecretStore {
         };
         let mut was_read = false;
         let outcome = kept.outcome.get_keeping(
-            |last, age| self.is_good(of, &kept, &check(last), last, age),
+            |last, age| self.is_good(of, asker, &kept, &check(last), last, age),
             async {
+                if !self.may_read(of, asker, &kept) {
+                    return Err(Arc::new(ReadError::Postponed));
+                }
                 was_read = true;
                 self.read(of).await
             },
@@ -104,6 +142,9 @@ impl SecretStore {
         );
         let outcome = outcome.await;
         self.note(of, &outcome);
+        if was_read && matches!(as_ref(&outcome), Err(ReadError::Missing)) {
+            kept.note_missed_by(asker.gitrepos);
+        }
         let check = self.governing(of, check(&outcome));
         self.warn(of, &kept.warnings, &outcome, &check);
         // Of a GitRepo's own secret the first read counts too, so that a flood causes one and not two.
@@ -133,7 +174,12 @@ impl SecretStore {
             Err(error) if matches!(*error, ReadError::Missing) => Ok(false),
             Err(error) => {
                 // What is remembered for a moment is not read again, and so not warned of, by the first delivery.
-                self.global.warnings.unusable(&self.source, SecretOf::Global, &error);
+                self.global.warnings.unusable(
+                    &self.own_warnings,
+                    &self.source,
+                    SecretOf::Global,
+                    &error,
+                );
                 Err(error)
             }
         }
@@ -144,34 +190,52 @@ impl SecretStore {
         Box::pin(self.source.read(of)).await.map(Arc::new).map_err(Arc::new)
     }
 
-    /// Whether an earlier read will do. Anybody may send what a secret refuses, so that a refusal causes few reads;
-    /// that a secret is missing is not remembered.
+    /// Whether an earlier read will do. Anybody may send what a secret refuses, so that a refusal causes few reads; a
+    /// delivery without a proof causes none.
     fn is_good(
         &self,
         of: SecretOf<'_>,
+        asker: Asker<'_>,
         kept: &Kept,
         check: &Check,
         last: &Outcome,
         age: Duration,
     ) -> bool {
         let own = of != SecretOf::Global;
-        let reread = || kept.rereads.may(self.reread_interval(of));
+        let reread = || asker.carries_proof && kept.rereads.may(self.reread_interval(of));
         match (as_ref(last), check) {
             (_, Check::Verified(_)) => age < self.cache_ttl,
             (Ok(_), _) => (own || age < self.cache_ttl) && !reread(),
-            (Err(ReadError::Missing), _) => false,
+            (Err(ReadError::Missing), _) => {
+                own && !asker.is_verified
+                    && age < self.lookup_cache_ttl
+                    && kept.was_missed_by(asker.gitrepos)
+            }
             (Err(ReadError::Unusable { .. }), _) => !reread(),
             (Err(ReadError::Forbidden(_)), _) if own => !reread(),
             (Err(ReadError::Forbidden(_) | ReadError::Unreachable(_)), _) => age < FAILURE_TTL,
+            (Err(ReadError::Postponed), _) => false,
         }
+    }
+
+    /// Whether a secret may be read that has to be: what is known to be there may, and anything for a delivery that
+    /// another one verifies.
+    fn may_read(&self, of: SecretOf<'_>, asker: Asker<'_>, kept: &Kept) -> bool {
+        let is_known = || kept.outcome.last().is_some_and(|(last, _)| is_there(&last));
+        let limit = || self.strangers_reads.may_happen(STRANGERS_READS, FRESH_READ_INTERVAL);
+        of == SecretOf::Global || asker.is_verified || is_known() || limit() != May::Not
     }
 
     /// Whether what was read takes the place of what is kept: one that cannot be read just now does not, where that may
     /// still be used.
     fn replaces(&self, last: &Outcome, age: Duration, read: &Outcome) -> bool {
-        let failed =
-            matches!(as_ref(read), Err(ReadError::Forbidden(_) | ReadError::Unreachable(_)));
-        !failed || !is_there(last) || age >= self.cache_ttl
+        match as_ref(read) {
+            Err(ReadError::Postponed) => false,
+            Err(ReadError::Forbidden(_) | ReadError::Unreachable(_)) => {
+                !is_there(last) || age >= self.cache_ttl
+            }
+            _ => true,
+        }
     }
 
     /// What a secret says, where it governs: a global one that was named, or was there before, is never "no secret"
@@ -200,11 +264,11 @@ impl SecretStore {
         match (as_ref(outcome), check) {
             // Where none is configured there is none.
             (_, Check::Missing) if of == SecretOf::Global => {}
-            (Err(error), _) => warnings.unusable(&self.source, of, error),
+            (Err(error), _) => warnings.unusable(&self.own_warnings, &self.source, of, error),
             (
                 Ok(_),
                 Check::Refused(refusal @ (Refusal::KeyMissing(_) | Refusal::KeyUnusable(_))),
-            ) => warnings.keyless(&self.source, of, *refusal),
+            ) => warnings.keyless(&self.own_warnings, &self.source, of, *refusal),
             (Ok(_), _) => {}
         }
     }

@@ -15,7 +15,8 @@ use crate::{
 
 on_both!(
     a_ping_is_judged_by_a_gitrepos_own_secret_too,
-    a_ping_where_no_secret_is_configured_is_fine,
+    a_ping_where_no_secret_is_configured_is_fine_unless_unsigned_deliveries_are_rejected,
+    a_ping_of_an_organisation_is_refused_where_the_global_secret_has_a_key_for_it,
     a_ping_where_a_named_global_secret_is_missing_is_unavailable,
 );
 
@@ -59,13 +60,43 @@ async fn a_ping_is_judged_by_a_gitrepos_own_secret_too(space: &Space) {
     }
 }
 
-async fn a_ping_where_no_secret_is_configured_is_fine(space: &Space) {
+async fn a_ping_where_no_secret_is_configured_is_fine_unless_unsigned_deliveries_are_rejected(
+    space: &Space,
+) {
     following(space, None).await;
-    for unsigned in ["accept", "reject"] {
+    let organisations = json!({ "zen": "Keep it logically awesome.", "hook_id": 1 });
+    for (unsigned, answered) in [("accept", (200, "pong")), ("reject", (401, "unauthorized"))] {
         let function = Function::start(space, &[("UNSIGNED_DELIVERIES", unsigned)]).await;
-        let answer = pinged(space, &function, "any").await;
-        assert_eq!((answer.status, answer.outcome()), (200, "pong"), "{unsigned}");
+        // A followed repository, one that nobody follows, and none.
+        let others = ping(space).to_string().replace(&space.repository, "acme/nobodys");
+        let others = serde_json::from_str(&others).unwrap();
+        for ping in [ping(space), others, organisations.clone()] {
+            let answer = function.deliver_github("ping", "any", &ping).await;
+            assert_eq!((answer.status, answer.outcome()), answered, "{unsigned} {ping}");
+        }
+        let headers = [("content-type", "application/json"), ("x-github-event", "ping")];
+        let unproven = function.deliver(&headers, ping(space).to_string()).await;
+        assert_eq!((unproven.status, unproven.outcome()), (200, "pong"), "{unsigned}");
     }
+}
+
+async fn a_ping_of_an_organisation_is_refused_where_the_global_secret_has_a_key_for_it(
+    space: &Space,
+) {
+    following(space, None).await;
+    space.global_secret(json!({ "github": GLOBAL })).await;
+    let function = Function::start(space, &[]).await;
+    let ping = json!({ "zen": "Keep it logically awesome.", "hook_id": 1 });
+    for (secret, answered) in [(GLOBAL, (200, "pong")), ("mistyped", (401, "unauthorized"))] {
+        let answer = function.deliver_github("ping", secret, &ping).await;
+        assert_eq!((answer.status, answer.outcome()), answered, "{secret}");
+    }
+
+    space.delete_secret(&space.fleet, "gitjob-webhook").await;
+    space.global_secret(json!({ "gitlab": GLOBAL })).await;
+    let keyless = Function::start(space, &[]).await;
+    let answer = keyless.deliver_github("ping", GLOBAL, &ping).await;
+    assert_eq!((answer.status, answer.outcome()), (200, "pong"));
 }
 
 async fn a_ping_where_a_named_global_secret_is_missing_is_unavailable(space: &Space) {

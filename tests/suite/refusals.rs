@@ -165,7 +165,7 @@ async fn a_mistyped_secret_shows_in_the_ping(space: &Space) {
 
     assert_eq!((right.status, right.outcome()), (200, "pong"));
     assert_eq!((wrong.status, wrong.outcome()), (401, "unauthorized"));
-    assert_eq!((organisation.status, organisation.outcome()), (200, "pong"));
+    assert_eq!((organisation.status, organisation.outcome()), (401, "unauthorized"));
     assert_eq!((without_proof.status, without_proof.outcome()), (200, "pong"));
     untouched(space).await;
 }

@@ -1,5 +1,7 @@
 //! The rule: a GitRepo is patched if and only if the secret that governs it verifies the delivery.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::{
@@ -22,7 +24,7 @@ on_both!(
     a_gitrepo_with_a_secret_is_guarded_even_where_unsigned_deliveries_are_accepted,
     a_named_global_secret_that_is_missing_is_unavailable,
     a_global_secret_that_was_seen_and_is_gone_is_unavailable,
-    a_secret_that_appears_works_at_once,
+    a_secret_that_appears_works_once_it_is_looked_for_again_or_the_gitrepo_changes,
     a_rotated_secret_works_at_once_and_the_old_one_no_more,
     a_rotation_works_at_once_though_the_old_secret_is_cached,
     a_rotation_of_a_gitrepos_own_secret_works_at_once,
@@ -181,15 +183,34 @@ async fn a_global_secret_that_was_seen_and_is_gone_is_unavailable(space: &Space)
     assert_eq!(space.commit("shop").await.as_deref(), Some(NEW));
 }
 
-async fn a_secret_that_appears_works_at_once(space: &Space) {
+async fn a_secret_that_appears_works_once_it_is_looked_for_again_or_the_gitrepo_changes(
+    space: &Space,
+) {
     space.gitrepo("own", follows_with(space, "own")).await;
+    space.gitrepo("other", follows_with(space, "other")).await;
     space.global_secret(json!({ "gitlab": GLOBAL })).await;
-    let function = Function::start(space, &[]).await;
+    let function = Function::start(space, &[("LOOKUP_CACHE_TTL", "2s")]).await;
     assert_eq!(function.push(space, OWN, "refs/heads/main", NEW).await.status, 401);
 
     space.secret(&space.apps, "own", json!({ "github": OWN })).await;
-
+    tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(function.push(space, OWN, "refs/heads/main", NEW).await.status, 200);
+
+    space.secret(&space.apps, "other", json!({ "github": "other" })).await;
+    space
+        .change_gitrepo(
+            "other",
+            "",
+            json!({ "spec": { "revision": "", "branch": "main", "paths": ["a"] } }),
+        )
+        .await;
+    // What a stranger is looked up in may be as old.
+    let deadline = Instant::now() + Duration::from_millis(2100);
+    while function.push(space, "other", "refs/heads/main", NEW).await.status != 200 {
+        assert!(Instant::now() < deadline, "{}", function.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(space.commit("other").await.as_deref(), Some(NEW));
 }
 
 async fn a_rotated_secret_works_at_once_and_the_old_one_no_more(space: &Space) {

@@ -33,6 +33,8 @@ struct ListedMetadata {
     #[serde(default)]
     uid: Option<String>,
     #[serde(default)]
+    generation: Option<i64>,
+    #[serde(default)]
     resource_version: String,
 }
 
@@ -52,6 +54,7 @@ struct Record {
     /// Namespace and name.
     id: String,
     uid: Option<String>,
+    generation: Option<i64>,
     spec: GitRepoSpec,
     status: Option<GitRepoStatus>,
 }
@@ -116,6 +119,7 @@ impl Record {
             key: listed.spec.repo_url()?.key(hasher),
             id: listed.id(),
             uid: listed.metadata.uid.clone(),
+            generation: listed.metadata.generation,
             spec: listed.spec.clone(),
             status: listed.status.clone(),
         })
@@ -133,6 +137,7 @@ impl Record {
                 namespace: Some(namespace.to_owned()),
                 name: Some(name.to_owned()),
                 uid: self.uid.clone(),
+                generation: self.generation,
                 ..ObjectMeta::default()
             },
             spec: self.spec.clone(),
@@ -174,7 +179,7 @@ mod tests {
         });
         let metadata = serde_json::json!({
             "namespace": "apps", "name": name, "resourceVersion": "7",
-            "uid": "1cf2f0b6-1f0e-4b0a-9d6e-3a6f2b9d2a11",
+            "uid": "1cf2f0b6-1f0e-4b0a-9d6e-3a6f2b9d2a11", "generation": 3,
         });
         let object = serde_json::json!({ "metadata": metadata, "spec": spec, "status": status });
         serde_json::from_value(object).expect("a GitRepo")
@@ -206,6 +211,7 @@ mod tests {
         assert_eq!(status.webhook_commit.as_deref(), Some("abc"));
         assert_eq!(status.last_webhook_time.as_deref(), Some("2026-01-01T00:00:00Z"));
         assert!(full.metadata.uid.is_some());
+        assert_eq!(full.metadata.generation, Some(3));
         assert_eq!(
             (&bare.spec.branch, &bare.spec.polling_interval, &bare.status),
             (&None, &None, &None)
