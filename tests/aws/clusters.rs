@@ -1,7 +1,7 @@
 //! A cluster that is elsewhere: by a kubeconfig in Secrets Manager, by EKS, behind Rancher's proxy.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -35,6 +35,10 @@ async fn push(lambda: &Lambda, space: &Space, commit: &str) -> Value {
 
 fn kubeconfig(space: &Space) -> Value {
     serde_json::from_slice(&std::fs::read(&space.kubeconfig).unwrap()).unwrap()
+}
+
+fn manifests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("knative/eks")
 }
 
 async fn gitrepo(space: &Space) {
@@ -96,12 +100,9 @@ async fn a_client_certificate_in_a_kubeconfig_works_as_well_as_a_token() {
     let (space, moto) = (Space::real().await, Moto::start().await);
     gitrepo(&space).await;
     let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.unwrap();
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "certified" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "function" },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "fleet-webhook" }],
-    });
-    cluster.kubectl(&["apply", "-f", "-"], &binding.to_string());
+    // Its user is in the group that the manifests for EKS give their rights to.
+    cluster.kubectl(&["create", "namespace", "cattle-fleet-system"], "");
+    cluster.kubectl(&["apply", "-k", manifests().to_str().unwrap()], "");
     let kubeconfig = std::fs::read_to_string(cluster.directory.join("client.kubeconfig")).unwrap();
     assert!(kubeconfig.contains("client-key-data") && !kubeconfig.contains("token"));
     moto.create_secret("certificate", &kubeconfig).await;
@@ -172,7 +173,7 @@ async fn a_kubeconfig_that_skips_tls_verification_is_refused() {
     insecure["clusters"][0]["cluster"]["insecure-skip-tls-verify"] = json!(true);
     moto.create_secret("insecure", &insecure.to_string()).await;
     let mut variables = moto.variables();
-    variables.extend([("KUBECONFIG_SECRET_ID", "insecure"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "3")]);
+    variables.push(("KUBECONFIG_SECRET_ID", "insecure"));
     let lambda = Lambda::start(&variables).await;
     let returned = push(&lambda, &space, NEW).await;
     let message = returned["errorMessage"].as_str().unwrap_or_default();
@@ -185,10 +186,8 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
     let moto = Moto::start().await;
     let cluster = tokio::task::spawn_blocking(|| RealCluster::start("eks")).await.unwrap();
     // The user behind the front is in the group fleet-webhook; what it may do is what our manifests give that group.
-    cluster.kubectl(&["delete", "clusterrolebinding", "function"], "");
     cluster.kubectl(&["create", "namespace", "cattle-fleet-system"], "");
     cluster.kubectl(&["create", "namespace", "apps"], "");
-    let manifests = Path::new(env!("CARGO_MANIFEST_DIR")).join("knative/eks");
     let url = "codecommit::eu-central-1://examples";
     let gitrepo = json!({
         "apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo",
@@ -218,7 +217,7 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
     let lambda = Lambda::start(&variables).await;
     let forbidden = lambda.invoke(&event(OLD)).await;
     assert_eq!(forbidden["errorType"], "unavailable", "no manifests yet: {forbidden}");
-    cluster.kubectl(&["apply", "-k", manifests.to_str().unwrap()], "");
+    cluster.kubectl(&["apply", "-k", manifests().to_str().unwrap()], "");
     for commit in [OLD, NEW, NEWER] {
         let returned = lambda.invoke(&event(commit)).await;
         assert_eq!(returned["outcome"], "accepted", "{returned}\n{}", lambda.log());

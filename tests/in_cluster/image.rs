@@ -77,7 +77,7 @@ async fn get(client: &reqwest::Client, url: &str) -> (u16, String) {
 async fn the_image_runs_without_any_privilege_and_stops_in_good_order() {
     let image = env::var("FLEET_WEBHOOK_IMAGE").expect("it names what tests/tools/image prints");
     let cluster = crate::cluster("image").await;
-    let space = Space::as_service_account(cluster, None).await;
+    let space = Space::on_real(cluster).await;
     space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
     space.global_secret(json!({ "github": SECRET })).await;
     let pod = cluster.directory.join("pod");

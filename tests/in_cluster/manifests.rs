@@ -1,6 +1,9 @@
 //! The manifests are applied to a real API server, and its own rules tell what the ServiceAccount may do.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -54,6 +57,24 @@ fn may(cluster: &RealCluster, who: &[&str], verb: &str, what: &str, in_namespace
     cluster.kubectl_answer(&arguments).trim() == "yes"
 }
 
+/// Whether `who` may do something by the time that the API server's authorizer has seen the rights.
+fn may_soon(
+    cluster: &RealCluster,
+    who: &[&str],
+    verb: &str,
+    what: &str,
+    in_namespace: &str,
+) -> bool {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !may(cluster, who, verb, what, in_namespace) {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    true
+}
+
 fn service_account(namespace: &str, name: &str) -> String {
     format!("--as=system:serviceaccount:{namespace}:{name}")
 }
@@ -61,12 +82,18 @@ fn service_account(namespace: &str, name: &str) -> String {
 /// Asserts that `who` has the least rights: on GitRepos everywhere, and on the one global secret.
 fn assert_least(cluster: &RealCluster, path: &str, who: &[&str], namespace: &str, watch: bool) {
     let may = |verb, what, in_namespace| may(cluster, who, verb, what, in_namespace);
+    let may_soon = |verb, what, in_namespace| may_soon(cluster, who, verb, what, in_namespace);
     for verb in ["list", "patch"] {
-        assert!(may(verb, "gitrepos.fleet.cattle.io", "team-a"), "{path}: {verb}");
+        assert!(may_soon(verb, "gitrepos.fleet.cattle.io", "team-a"), "{path}: {verb}");
     }
-    assert!(may("patch", "gitrepos.fleet.cattle.io/status", "team-a"), "{path}");
-    assert_eq!(may("watch", "gitrepos.fleet.cattle.io", "team-a"), watch, "{path}");
-    assert!(may("get", "secret/gitjob-webhook", namespace), "{path}");
+    assert!(may_soon("patch", "gitrepos.fleet.cattle.io/status", "team-a"), "{path}");
+    let watches = if watch {
+        may_soon("watch", "gitrepos.fleet.cattle.io", "team-a")
+    } else {
+        may("watch", "gitrepos.fleet.cattle.io", "team-a")
+    };
+    assert_eq!(watches, watch, "{path}");
+    assert!(may_soon("get", "secret/gitjob-webhook", namespace), "{path}");
     for (verb, what, in_namespace) in [
         ("get", "secret/other", namespace),
         ("list", "secrets", namespace),
@@ -85,7 +112,8 @@ fn assert_least(cluster: &RealCluster, path: &str, who: &[&str], namespace: &str
 /// Asserts that `who` may read GitRepos' own secrets where that is listed, and nowhere else.
 fn assert_own_secrets(cluster: &RealCluster, who: &[&str]) {
     let may = |in_namespace| may(cluster, who, "get", "secret/any", in_namespace);
-    assert!(may("fleet-default") && may("fleet-local"), "{who:?}");
+    let may_soon = |in_namespace| may_soon(cluster, who, "get", "secret/any", in_namespace);
+    assert!(may_soon("fleet-default") && may_soon("fleet-local"), "{who:?}");
     assert!(!may("team-a") && !may("cattle-fleet-system"), "{who:?}");
 }
 
@@ -167,7 +195,11 @@ async fn a_function_outside_the_cluster_gets_no_watch_and_some_namespaces_are_en
         let may = |namespace| {
             may(cluster, &[account.as_str()], verb, "gitrepos.fleet.cattle.io", namespace)
         };
-        assert!(may("fleet-default") && may("fleet-local") && !may("team-a"), "{verb}");
+        let may_soon = |namespace| {
+            may_soon(cluster, &[account.as_str()], verb, "gitrepos.fleet.cattle.io", namespace)
+        };
+        assert!(may_soon("fleet-default") && may_soon("fleet-local"), "{verb}");
+        assert!(!may("team-a"), "{verb}");
     }
     cluster.end();
 }

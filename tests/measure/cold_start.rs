@@ -49,7 +49,7 @@ struct Run {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures a release build: its first lines say how to run it"]
-async fn measure() {
+async fn measures_cold_and_warm_deliveries() {
     let (space, moto) = (Space::real().await, Moto::start().await);
     let python = tool("venv/bin/python");
     let binary = env::var("FLEET_WEBHOOK_BINARY").unwrap_or_else(|_| {

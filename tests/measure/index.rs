@@ -26,10 +26,10 @@ const PADDING: usize = 5600;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures for minutes: its first lines say how to run it"]
-async fn memory_requests_and_times() {
+async fn measures_memory_requests_and_times() {
     let cluster = tokio::task::spawn_blocking(|| RealCluster::start("measure")).await.unwrap();
     let cluster: &'static RealCluster = Box::leak(Box::new(cluster));
-    let space = Space::as_service_account(cluster, None).await;
+    let space = Space::on_real(cluster).await;
     space.global_secret(json!({ "github": SECRET })).await;
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", follows).await;

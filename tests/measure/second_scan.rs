@@ -17,7 +17,7 @@ const TIMES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures for minutes: its first lines say how to run it"]
-async fn a_list_for_each_name_against_a_second_scan() {
+async fn measures_a_list_for_each_name_against_a_second_scan() {
     let cluster = tokio::task::spawn_blocking(|| RealCluster::start("turn")).await.unwrap();
 
     let cluster: &'static RealCluster = Box::leak(Box::new(cluster));

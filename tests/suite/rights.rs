@@ -1,6 +1,5 @@
-//! The manifests give the rights that are needed: all tests pass with them, and without each one something documented fails.
-//!
-//! `FLEET_WEBHOOK_TEST_AS=service-account cargo test --test suite` runs the whole suite with them.
+//! The manifests give the rights that are needed: every test on the real API server passes with exactly these, and without
+//! each one something documented fails.
 
 use serde_json::{Value, json};
 
@@ -25,7 +24,7 @@ struct Answers {
 
 async fn answers_without(less: Option<Right>) -> Answers {
     let cluster = tokio::task::spawn_blocking(RealCluster::shared).await.expect("it starts");
-    let space = Space::as_service_account(cluster, less).await;
+    let space = Space::with_rights(cluster, less).await;
     let follows = |branch: &str| json!({ "repo": space.github_url(), "branch": branch });
     space.gitrepo("shop", follows("main")).await;
     let mut own: Value = follows("own");

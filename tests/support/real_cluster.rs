@@ -31,7 +31,7 @@ fn program() -> PathBuf {
 }
 
 impl RealCluster {
-    /// The one that the tests of this binary share, prepared with CRD and rights.
+    /// The one that the tests of this binary share, prepared with the CRD.
     pub fn shared() -> &'static Self {
         &SHARED
     }
@@ -55,7 +55,6 @@ impl RealCluster {
             env::var("FLEET_WEBHOOK_CRD").ok().map(|path| std::fs::read_to_string(path).unwrap());
         let crd = crd.unwrap_or_else(|| json!(GitRepo::crd()).to_string());
         cluster.kubectl(&["apply", "-f", "-"], &crd);
-        cluster.kubectl(&["apply", "-f", "-"], &rights().to_string());
         let crd = "crd/gitrepos.fleet.cattle.io";
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", crd], "");
         cluster
@@ -131,22 +130,4 @@ fn serve(program: &Path, directory: &Path) -> (Child, Option<ChildStdin>) {
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(!line.is_empty(), "the API server did not start: see {}", directory.display());
     (child, stdin)
-}
-
-/// The function's rights: GitRepos, and every secret for the tests' sake.
-fn rights() -> Value {
-    let role = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": { "name": "function" },
-        "rules": [
-            { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos"], "verbs": ["list", "watch", "patch"] },
-            { "apiGroups": ["fleet.cattle.io"], "resources": ["gitrepos/status"], "verbs": ["patch"] },
-            { "apiGroups": [""], "resources": ["secrets"], "verbs": ["get"] },
-        ],
-    });
-    let binding = json!({
-        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": { "name": "function" },
-        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "function" },
-        "subjects": [{ "apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "functions" }],
-    });
-    json!({ "apiVersion": "v1", "kind": "List", "items": [role, binding] })
 }

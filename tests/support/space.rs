@@ -85,22 +85,13 @@ impl Space {
         Self::on_real(cluster).await
     }
 
-    /// On a real API server of its own; as the manifests' ServiceAccount if `FLEET_WEBHOOK_TEST_AS` says so.
+    /// On a real API server of its own, as the ServiceAccount that the manifests create, with exactly its rights.
     pub async fn on_real(cluster: &'static RealCluster) -> Self {
-        if std::env::var("FLEET_WEBHOOK_TEST_AS").is_ok_and(|user| user == "service-account") {
-            return Self::as_service_account(cluster, None).await;
-        }
-        let space = Self::prepared(cluster).await;
-        // A user for each test, so that the audit log tells whose requests are whose.
-        space.log_in(
-            cluster,
-            &json!({ "token": cluster.admin_token, "as": space.user(), "as-groups": ["functions"] }),
-        );
-        space
+        Self::with_rights(cluster, None).await
     }
 
-    /// The same as the ServiceAccount that the manifests create, with its rights less one.
-    pub async fn as_service_account(cluster: &'static RealCluster, less: Option<Right>) -> Self {
+    /// The same with its rights less one.
+    pub async fn with_rights(cluster: &'static RealCluster, less: Option<Right>) -> Self {
         let space = Self::prepared(cluster).await;
         let token = service_account::token(&space, cluster, less).await;
         space.log_in(cluster, &json!({ "token": token }));
@@ -139,11 +130,6 @@ impl Space {
             token,
             server,
         }
-    }
-
-    /// The name by which the API server knows the function.
-    fn user(&self) -> String {
-        format!("function-of-{}", self.apps)
     }
 
     /// The embedded server, where it is that.
@@ -249,8 +235,7 @@ impl Space {
             Server::Real(cluster) => {
                 let account = format!("system:serviceaccount:{}:fleet-webhook", self.fleet);
                 let ours = |line: &Value| {
-                    (line["impersonatedUser"]["username"] == json!(self.user())
-                        || line["user"]["username"] == json!(account))
+                    line["user"]["username"] == json!(account)
                         && line["stage"] == "ResponseComplete"
                 };
                 let request = |line: Value| ApiRequest {
