@@ -10,7 +10,7 @@ use std::{
 
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     lambda::{collect, free_port},
@@ -27,9 +27,13 @@ pub struct Moto {
     client: Client,
 }
 
+/// Python takes a core for seconds to start, and many at once would take it from the functions under test.
+static STARTING: Semaphore = Semaphore::const_new(2);
+
 impl Moto {
     /// Starts it.
     pub async fn start() -> Self {
+        let _turn = STARTING.acquire().await.expect("is never closed");
         let _ = rustls::crypto::ring::default_provider().install_default();
         let port = free_port().to_string();
         let mut process = Command::new(tool("venv/bin/moto_server"))
