@@ -136,11 +136,7 @@ async fn the_image_runs_without_any_privilege_and_stops_in_good_order() {
     assert_eq!(get(&client, &format!("{url}/healthz")).await.0, 200);
     assert_eq!(podman(&["wait", &container.0]), "0", "{}", podman(&["logs", &container.0]));
 
-    let size =
-        podman(&["image", "inspect", "--format", "{{.Size}}", &image]).parse::<u64>().unwrap();
     let labels = podman(&["image", "inspect", "--format", "{{json .Labels}}", &image]);
-    println!("the image has {size} bytes and the labels {labels}");
-    assert!(size < 15_000_000);
     for label in ["title", "licenses", "version", "revision", "created"] {
         assert!(labels.contains(&format!("org.opencontainers.image.{label}")), "{labels}");
     }
