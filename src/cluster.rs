@@ -4,14 +4,17 @@ mod client;
 pub mod connect;
 mod connection;
 mod error;
+pub mod found;
 #[cfg(feature = "knative")]
 pub mod index;
 mod kubeconfig;
 pub mod lookup;
-mod places;
 #[cfg(feature = "aws")]
 mod remote;
 mod scan;
+mod scanned;
+mod shared_scan;
+mod table;
 mod trust;
 
 use std::{

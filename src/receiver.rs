@@ -11,7 +11,8 @@ use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
     cluster::{
         Cluster, DEADLINE,
-        lookup::{Found, Lookup, Source, Trust},
+        found::{Found, Source},
+        lookup::{Lookup, Trust},
     },
     config::UnsignedDeliveries,
     delivery::Delivery,
@@ -145,11 +146,7 @@ impl Receiver {
 
     async fn push(&self, push: &Push, sender: Sender<'_>, progress: &Progress) -> Outcome {
         let mut judge = Judge::new(&self.secrets, sender, self.unsigned).await;
-        let trust = if judge.globally_verified() {
-            Trust::Verified(progress.deadline)
-        } else {
-            Trust::Unverified
-        };
+        let trust = if judge.globally_verified() { Trust::Verified } else { Trust::Unverified };
         let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
         let found = match self.lookup.find(&push.repository, trust, follows).await {
             Ok(found) => found,

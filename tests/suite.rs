@@ -17,6 +17,8 @@ mod bitbucket_server;
 mod bodies;
 #[path = "suite/conformance.rs"]
 mod conformance;
+#[path = "suite/connections.rs"]
+mod connections;
 #[path = "suite/figures.rs"]
 mod figures;
 #[path = "suite/floods.rs"]

@@ -61,6 +61,11 @@ impl ApiError {
         matches!(self, Self::Passing(..) | Self::TimedOut(..) | Self::Unreachable(_))
     }
 
+    /// Whether it is the right to ask that is missing.
+    pub(crate) const fn is_denied(&self) -> bool {
+        matches!(self, Self::Forbidden(_))
+    }
+
     /// Whether what was asked for may have been done all the same.
     pub(crate) fn may_have_been_done(&self) -> bool {
         match self {

@@ -20,19 +20,22 @@ use self::{
     records::{Listed, Records},
     watch::Watch,
 };
-use super::Cluster;
-use crate::{event::Repository, gitrepo::GitRepo};
+use super::{
+    ApiError, Cluster,
+    found::{Found, Source},
+};
+use crate::event::Repository;
 
 /// The GitRepos of all namespaces, or of those that were configured.
 #[derive(Debug)]
 pub struct Index {
-    parts: Vec<Arc<Part>>,
+    scopes: Vec<Arc<Scope>>,
     watches: JoinSet<()>,
 }
 
-/// What one watch keeps.
-#[derive(Debug)]
-struct Part {
+/// What one watch keeps: the GitRepos of a namespace, or of all.
+#[derive(Debug, Default)]
+struct Scope {
     hasher: RandomState,
     held: RwLock<Held>,
 }
@@ -42,6 +45,8 @@ struct Held {
     records: Records,
     /// When the API server last confirmed the records; `None` while they may miss changes.
     confirmed: Option<Instant>,
+    /// Why they may not be read, if they may not: what is in the other scopes can be relied on all the same.
+    denied: Option<ApiError>,
 }
 
 impl Index {
@@ -51,51 +56,60 @@ impl Index {
         if namespaces.is_empty() {
             namespaces.push(None);
         }
-        let mut index = Self { parts: Vec::new(), watches: JoinSet::new() };
+        let mut index = Self { scopes: Vec::new(), watches: JoinSet::new() };
         for namespace in namespaces {
-            let part = Arc::new(Part { hasher: RandomState::new(), held: RwLock::default() });
-            index.parts.push(Arc::clone(&part));
-            index.watches.spawn(Watch { cluster: cluster.clone(), namespace, part }.run());
+            let scope = Arc::new(Scope::default());
+            index.scopes.push(Arc::clone(&scope));
+            index.watches.spawn(Watch { cluster: cluster.clone(), namespace, scope }.run());
         }
         index
     }
 
     /// Gives the GitRepos whose `spec.repo` names the repository; `None` while the index is not to be relied on.
-    pub fn find(&self, repository: &Repository) -> Option<Vec<GitRepo>> {
-        let found: Option<Vec<_>> = self.parts.iter().map(|part| part.find(repository)).collect();
-        found.map(|found| found.into_iter().flatten().collect())
+    pub fn find(&self, repository: &Repository) -> Option<Found> {
+        let mut found = Found { source: Source::Index, ..Found::default() };
+        let mut is_in_use = false;
+        for scope in &self.scopes {
+            let held = scope.read();
+            if held.confirmed.is_some() {
+                is_in_use = true;
+                found.gitrepos.extend(held.records.find(repository, &scope.hasher));
+            } else {
+                found.incomplete = Some(held.denied.clone()?);
+            }
+        }
+        is_in_use.then_some(found)
     }
 
-    /// Gives the number of GitRepos that are held, and when the last of the watches was confirmed; `None` for the
-    /// time while the index is not to be relied on.
+    /// Gives the number of GitRepos that are held, and when the last of the watches was confirmed, but for those of
+    /// namespaces that may not be read; `None` for the time while the index is not to be relied on.
     pub fn state(&self) -> (usize, Option<Instant>) {
-        let parts: Vec<_> = self.parts.iter().map(|part| part.read()).collect();
-        let confirmed: Option<Vec<_>> = parts.iter().map(|part| part.confirmed).collect();
-        let size = parts.iter().map(|part| part.records.len()).sum();
+        let scopes: Vec<_> = self.scopes.iter().map(|scope| scope.read()).collect();
+        let size = scopes.iter().map(|held| held.records.len()).sum();
+        let read = scopes.iter().filter(|held| held.denied.is_none());
+        let confirmed: Option<Vec<_>> = read.map(|held| held.confirmed).collect();
         (size, confirmed.and_then(|confirmed| confirmed.into_iter().min()))
     }
 }
 
-impl Part {
-    fn find(&self, repository: &Repository) -> Option<Vec<GitRepo>> {
-        let held = self.read();
-        held.confirmed.map(|_| held.records.find(repository, &self.hasher))
-    }
-
-    fn is_trusted(&self) -> bool {
+impl Scope {
+    fn is_live(&self) -> bool {
         self.read().confirmed.is_some()
     }
 
     /// From now on what is held can be relied on; tells how many GitRepos that are, if that is news.
-    fn trust(&self) -> Option<usize> {
+    fn go_live(&self) -> Option<usize> {
         let mut held = self.write();
+        held.denied = None;
         let before = held.confirmed.replace(Instant::now());
         before.is_none().then(|| held.records.len())
     }
 
     /// From now on what is held may be old; tells whether that is news.
-    fn distrust(&self) -> bool {
-        self.write().confirmed.take().is_some()
+    fn go_stale(&self, denied: Option<&ApiError>) -> bool {
+        let mut held = self.write();
+        held.denied = denied.cloned();
+        held.confirmed.take().is_some()
     }
 
     /// The API server has confirmed that nothing is missing.

@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub(super) report: Report,
     /// Why the delivery has to come again.
     pub(super) unavailable: Option<String>,
+    /// Which namespace may not be read: it stops no other, and counts where nothing is patched (contract §5).
+    denied: Option<String>,
     /// Whether a GitRepo follows whose own secret refuses the delivery.
     refused_by_own_secret: bool,
 }
@@ -30,8 +32,11 @@ impl Plan {
         incomplete: Option<&ApiError>,
         push: &Push,
     ) -> Self {
-        let unavailable = incomplete.map(ToString::to_string);
-        let mut plan = Self { unavailable, ..Self::default() };
+        let why = incomplete.map(ToString::to_string);
+        let mut plan = match incomplete {
+            Some(error) if error.is_denied() => Self { denied: why, ..Self::default() },
+            _ => Self { unavailable: why, ..Self::default() },
+        };
         for gitrepo in gitrepos {
             plan.add(judge.judge(gitrepo, push), gitrepo);
         }
@@ -73,11 +78,13 @@ impl Plan {
             Some(_) => Kind::Unavailable,
             None if refused => Kind::Unauthorized,
             None if self.is_accepted() => Kind::Accepted,
+            None if self.denied.is_some() => Kind::Unavailable,
             None => Kind::Ignored,
         };
+        let denied = self.denied.filter(|_| kind == Kind::Unavailable);
         let why_refused = (kind == Kind::Unauthorized).then(|| judge.why_unverified());
         Outcome {
-            detail: self.unavailable.or(why_refused),
+            detail: self.unavailable.or(why_refused).or(denied),
             report: self.report,
             trusted: judge.trusts_sender(),
             ..Outcome::new(kind)

@@ -6,12 +6,14 @@ use std::{
 };
 
 use futures::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     on_both,
     support::{
+        api_server::Fault,
         function::Function,
         github::{NEW, NEWER, OLD},
         space::{ApiRequest, Space},
@@ -176,6 +178,36 @@ async fn a_gitrepo_that_took_the_place_of_a_deleted_one_is_patched_though_the_wa
     assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
     assert_eq!(answer.body["patched"][0]["name"], "store");
     assert_eq!(space.commit("store").await.as_deref(), Some(NEW));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_says_nothing_proves_nothing() {
+    let space = Space::embedded().await;
+    space.embedded_server().unwrap().disturb_watches(|faults, _| faults.frozen = true);
+    let function = Function::start(&space, &[]).await;
+
+    sleep(Duration::from_secs(2)).await;
+
+    assert!(!function.log().contains("the index is in use"), "{}", function.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_may_not_be_read_stops_no_other() {
+    let space = Space::embedded().await;
+    space.fail(Fault::always(Method::GET, "/namespaces/gone/gitrepos", 403));
+    space.gitrepo("shop", following(&space, "main")).await;
+    let namespaces = format!("{},gone", space.apps);
+    let function = indexed(&space, &[("GITREPO_NAMESPACES", &namespaces)]).await;
+    let before = space.requests().len();
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    assert_eq!(since(&space, before).len(), 1);
+    // For what nobody follows, the namespace that may not be read may hold the one that does.
+    let answer = function.push(&space, SECRET, "refs/heads/other", NEW).await;
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", function.log());
+    assert!(function.log().contains("namespaces of GITREPO_NAMESPACES cannot be read"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

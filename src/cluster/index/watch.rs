@@ -9,22 +9,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, header::ACCEPT_ENCODING};
 use kube::client::Body;
 use tokio::time::{sleep, timeout_at};
 
 use super::{
-    Part,
+    Scope,
     changes::{Change, Changes},
     list::ListSeed,
 };
-use crate::cluster::{ApiError, Cluster, encoded, gitrepos_path, request, scan::parse};
+use crate::cluster::{ApiError, Cluster, encoded, gitrepos_path, request, table::parse};
 
 /// After how long the API server ends a watch; so soon that a connection which died unheard is noticed.
-const WATCH_TIME: Duration = Duration::from_secs(30);
+const WATCH_TIME: Duration = Duration::from_secs(15);
 
 /// How much later than that it may end before the connection counts as dead.
-const WATCH_TIME_MARGIN: Duration = Duration::from_secs(5);
+const WATCH_TIME_MARGIN: Duration = Duration::from_secs(3);
 
 /// How long the list may take, to its last byte.
 const LIST_TIME_LIMIT: Duration = Duration::from_mins(1);
@@ -32,22 +32,20 @@ const LIST_TIME_LIMIT: Duration = Duration::from_mins(1);
 /// How long opening a watch may take; while the index is in use, it stays so for no longer than that.
 const OPEN_TIME_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a watch that was broken has to be silent before all that was missed has surely come.
-const SETTLED: Duration = Duration::from_millis(200);
-
-/// After how long it counts as settled even though it never is silent.
-const SETTLED_ANYWAY: Duration = Duration::from_secs(5);
+/// For how long the first watch after a break is asked for: it proves that all that was missed has come by ending in
+/// good order behind it. Silence proves nothing, and bookmarks come when they come.
+const PROOF_TIME: Duration = Duration::from_secs(1);
 
 /// How long to wait before a broken watch is opened again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Keeps one part of the index.
+/// Keeps one scope of the index.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) cluster: Cluster,
     pub(super) namespace: Option<String>,
-    pub(super) part: Arc<Part>,
+    pub(super) scope: Arc<Scope>,
 }
 
 /// Why a watch is over before its time.
@@ -72,7 +70,7 @@ impl Watch {
         loop {
             let resumed = version.is_some();
             let Err(broken) = self.follow(&mut version, &mut pause).await else { continue };
-            self.distrust(&broken, &mut said);
+            self.go_stale(&broken, &mut said);
             let mut wait = pause;
             match broken {
                 Broken::Expired => {
@@ -99,55 +97,53 @@ impl Watch {
             Some(since) => since.clone(),
             None => {
                 let (records, listed) = self.list().await?;
-                self.part.replace(records);
+                self.scope.replace(records);
                 version.insert(listed).clone()
             }
         };
-        let body = self.open(&since).await?;
+        let is_proof = !self.scope.is_live();
+        let time = if is_proof { PROOF_TIME } else { WATCH_TIME };
+        let body = self.open(&since, time).await?;
         let opened = Instant::now();
-        self.part.confirm();
+        self.scope.confirm();
         let mut changes = Changes::new(body);
+        let end = opened + time + WATCH_TIME_MARGIN;
         loop {
-            let settling = !self.part.is_trusted();
-            let until = if settling {
-                Instant::now() + SETTLED
-            } else {
-                opened + WATCH_TIME + WATCH_TIME_MARGIN
-            };
-            match timeout_at(until.into(), changes.next()).await {
-                Ok(Some(change)) => {
-                    *version = Some(self.take(change?)?);
+            match timeout_at(end.into(), changes.next()).await {
+                Ok(Some(change)) => *version = Some(self.take(change?)?),
+                Ok(None) if opened.elapsed() < OPEN_TIME_LIMIT.min(time / 2) => {
+                    return Err(Broken::Refused);
                 }
-                Ok(None) if opened.elapsed() < OPEN_TIME_LIMIT => return Err(Broken::Refused),
-                Ok(None) => return Ok(()),
-                Err(_) if settling => {
-                    self.trust();
-                    *pause = FIRST_PAUSE;
-                }
+                Ok(None) => break,
                 Err(_) => return Err(Broken::Silent),
             }
-            if settling && opened.elapsed() > SETTLED_ANYWAY {
-                self.trust();
-            }
         }
+        if is_proof {
+            self.go_live();
+            *pause = FIRST_PAUSE;
+        }
+        Ok(())
     }
 
     async fn list(&self) -> Result<(super::Records, String), ApiError> {
         let path = format!("{}?resourceVersion=0", gitrepos_path(self.namespace.as_deref()));
-        let seed = ListSeed { hasher: self.part.hasher.clone() };
+        let seed = ListSeed { hasher: self.scope.hasher.clone() };
         let request = request(Method::GET, &path, "application/json", Vec::new());
         let list = async { parse(self.cluster.send(request).await?.into_body(), seed).await };
         self.cluster.within(LIST_TIME_LIMIT, list).await
     }
 
-    async fn open(&self, since: &str) -> Result<Body, Broken> {
+    async fn open(&self, since: &str, time: Duration) -> Result<Body, Broken> {
         let path = format!(
             "{}?watch=true&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
             gitrepos_path(self.namespace.as_deref()),
-            WATCH_TIME.as_secs(),
+            time.as_secs(),
             encoded(since),
         );
-        let request = request(Method::GET, &path, "application/json", Vec::new());
+        let mut request = request(Method::GET, &path, "application/json", Vec::new());
+        // From Kubernetes 1.37 on each event is compressed by itself, of which our client reads the first one only
+        // (kube-rs#2079).
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         match self.cluster.within(OPEN_TIME_LIMIT, self.cluster.send(request)).await {
             Ok(response) => Ok(response.into_body()),
             Err(ApiError::Unexpected(StatusCode::GONE)) => Err(Broken::Expired),
@@ -159,15 +155,15 @@ impl Watch {
     fn take(&self, change: Change) -> Result<String, Broken> {
         match change {
             Change::Applied(listed) => {
-                self.part.apply(&listed);
+                self.scope.apply(&listed);
                 Ok(listed.into_resource_version())
             }
             Change::Deleted(listed) => {
-                self.part.delete(&listed);
+                self.scope.delete(&listed);
                 Ok(listed.into_resource_version())
             }
             Change::Bookmark(version) => {
-                self.part.confirm();
+                self.scope.confirm();
                 Ok(version)
             }
             Change::Failed(StatusCode::GONE) => Err(Broken::Expired),
@@ -176,25 +172,61 @@ impl Watch {
     }
 
     /// Lets deliveries be looked up here.
-    fn trust(&self) {
-        if let Some(gitrepos) = self.part.trust() {
-            tracing::info!(namespace = self.scope(), gitrepos, "the index is in use");
+    fn go_live(&self) {
+        if let Some(gitrepos) = self.scope.go_live() {
+            tracing::info!(namespace = self.namespace(), gitrepos, "the index is in use");
         }
     }
 
     /// Lets every delivery be looked up at the API server; says so once, and `said` remembers it.
-    fn distrust(&self, why: &Broken, said: &mut bool) {
-        let was_trusted = self.part.distrust();
-        if *said && !was_trusted {
-            return tracing::debug!(namespace = self.scope(), error = %why, "the index is still not in use");
+    fn go_stale(&self, why: &Broken, said: &mut bool) {
+        let denied = match why {
+            Broken::Api(error) if error.is_denied() => Some(error),
+            _ => None,
+        };
+        let was_live = self.scope.go_stale(denied);
+        if *said && !was_live {
+            return tracing::debug!(namespace = self.namespace(), error = %why, "the index is still not in use");
         }
         *said = true;
-        let advice = matches!(why, Broken::Api(ApiError::Forbidden(_)))
-            .then_some("the index needs the rights to list and watch gitrepos: knative/rbac");
-        tracing::warn!(namespace = self.scope(), error = %why, advice, "the index is not in use until its watch is back");
+        let advice =
+            denied.map(|_| "the index needs the rights to list and watch gitrepos: knative/rbac");
+        tracing::warn!(namespace = self.namespace(), error = %why, advice, "the index is not in use until its watch is back");
     }
 
-    fn scope(&self) -> &str {
+    fn namespace(&self) -> &str {
         self.namespace.as_deref().unwrap_or("all")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::{Request, Response};
+    use kube::Client;
+    use tower::service_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_watch_asks_for_an_answer_that_is_not_compressed() {
+        let asked = Arc::new(Mutex::new(None));
+        let seen = Arc::clone(&asked);
+        let service = service_fn(move |request: Request<Body>| {
+            *seen.lock().expect("is free") = Some(request.into_parts().0);
+            async { Ok::<_, std::io::Error>(Response::new(Body::empty())) }
+        });
+        let cluster = Cluster::new(Client::new(service, "default"), Arc::default());
+        let watch = Watch { cluster, namespace: None, scope: Arc::default() };
+
+        watch.open("7", WATCH_TIME).await.expect("is open");
+
+        let asked = asked.lock().expect("is free").take().expect("a request");
+        assert!(asked.uri.query().is_some_and(|query| query.contains("watch=true")), "{asked:?}");
+        assert_eq!(
+            asked.headers.get(ACCEPT_ENCODING).map(HeaderValue::as_bytes),
+            Some(&b"identity"[..])
+        );
     }
 }

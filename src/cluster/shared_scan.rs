@@ -1,0 +1,134 @@
+//! A source of GitRepos that deliveries share: a scan of all, a while old, and what was read behind it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::Semaphore, time::sleep};
+
+use super::{
+    ApiError,
+    found::{Found, Source},
+    scan::Scan,
+    scanned::{Key, Scanned, Wanted},
+    table::Include,
+};
+use crate::{event::Repository, remembered::Remembered};
+
+/// How old a scan may be that confirms what the index does not hold: what has followed for a second is in it, even
+/// where the API server's own cache lags.
+const CONFIRMATION_TTL: Duration = Duration::from_millis(900);
+
+/// How long it is remembered that a scan failed: anybody may ask for one.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// Of how many repositories the GitRepos are read at once for deliveries that anybody may have sent.
+const UNVERIFIED_READS: usize = 4;
+
+/// The scan that deliveries share.
+#[derive(Debug)]
+pub(super) struct SharedScan {
+    cache_ttl: Duration,
+    last: Arc<Remembered<Result<Arc<Snapshot>, ApiError>>>,
+    unverified_reads: Semaphore,
+}
+
+/// All GitRepos as they were.
+#[derive(Debug)]
+struct Snapshot {
+    scanned: Arc<Scanned>,
+    /// The same with the namespaces, scanned where that is less work than lists by name.
+    with_namespaces: Remembered<Result<Arc<Scanned>, ApiError>>,
+    /// What was read for deliveries that anybody may have sent, by what was asked for and is in `scanned`.
+    read: Mutex<HashMap<Key, Arc<Remembered<Found>>>>,
+}
+
+impl SharedScan {
+    /// Serves unverified deliveries for `cache_ttl`.
+    pub(super) fn new(cache_ttl: Duration) -> Self {
+        let unverified_reads = Semaphore::new(UNVERIFIED_READS);
+        Self { cache_ttl, last: Arc::default(), unverified_reads }
+    }
+
+    /// Finds the GitRepos of a repository for a delivery that is verified: the scan may be a second old and says only
+    /// which may be meant, the GitRepos are read now.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the scan.
+    pub(super) async fn find(
+        &self,
+        scan: &Scan,
+        repository: &Repository,
+    ) -> Result<Found, ApiError> {
+        let snapshot = self.snapshot(scan, CONFIRMATION_TTL, Duration::ZERO).await?;
+        let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
+        Ok(snapshot.read(scan, &keys, Duration::ZERO).await)
+    }
+
+    /// Finds them for a delivery that anybody may have sent, as they were read a while ago.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub(super) async fn find_earlier(
+        &self,
+        scan: &Scan,
+        repository: &Repository,
+    ) -> Result<Found, ApiError> {
+        let snapshot = self.snapshot(scan, self.cache_ttl, FAILURE_TTL).await?;
+        let incomplete = snapshot.scanned.incomplete.clone();
+        let mut found = Found { source: Source::Earlier, incomplete, ..Found::default() };
+        for key in snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher)) {
+            let good = |found: &Found, age| found.incomplete.is_none() || age < FAILURE_TTL;
+            // Boxed, as the others: what waits for a read is held several times over in the futures around it.
+            let read = Box::pin(async {
+                let _turn = self.unverified_reads.acquire().await.ok();
+                snapshot.read(scan, &BTreeSet::from([key]), FAILURE_TTL).await
+            });
+            let read = snapshot.reads_of(key).get(good, read).await;
+            found.gitrepos.extend(read.gitrepos);
+            found.incomplete = found.incomplete.or(read.incomplete);
+        }
+        Ok(found)
+    }
+
+    /// A scan of everything that is younger than `ttl`, or that failed more recently than `failure_ttl`.
+    async fn snapshot(
+        &self,
+        scan: &Scan,
+        ttl: Duration,
+        failure_ttl: Duration,
+    ) -> Result<Arc<Snapshot>, ApiError> {
+        let good = |snapshot: &Result<_, _>, age| match snapshot {
+            Ok(_) => age < ttl,
+            Err(_) => age < failure_ttl,
+        };
+        let (last, kept) = (Arc::clone(&self.last), self.cache_ttl.max(CONFIRMATION_TTL));
+        let take = Box::pin(async move {
+            let scanned = scan.all(Include::Nothing, None).await?;
+            // Forgotten when nobody may use it any more.
+            tokio::spawn(async move {
+                sleep(kept).await;
+                last.forget(kept);
+            });
+            let (with_namespaces, read) = (Remembered::default(), Mutex::default());
+            Ok(Arc::new(Snapshot { scanned, with_namespaces, read }))
+        });
+        self.last.get(good, take).await
+    }
+}
+
+impl Snapshot {
+    async fn read(&self, scan: &Scan, keys: &BTreeSet<Key>, failure_ttl: Duration) -> Found {
+        let good = |scanned: &Result<_, _>, age| scanned.is_ok() || age < failure_ttl;
+        let again = Box::pin(scan.all(Include::Metadata, None));
+        scan.read(keys, &self.scanned, self.with_namespaces.get(good, again)).await
+    }
+
+    /// The reads behind one key: a flood reads it once, and what is slow to read holds up no other.
+    fn reads_of(&self, key: Key) -> Arc<Remembered<Found>> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(read.entry(key).or_default())
+    }
+}

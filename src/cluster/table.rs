@@ -1,0 +1,307 @@
+//! Reads the names and URLs of all GitRepos without reading the GitRepos: one server-side scan, streamed row by row.
+//!
+//! The API server prints a list as a [Table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables);
+//! Fleet's column `Repo` is `spec.repo` verbatim. A row holds no namespace unless its metadata is asked for.
+
+use std::{fmt, io::Read, time::Instant};
+
+use bytes::{Buf as _, Bytes};
+use http::Method;
+use http_body_util::BodyExt as _;
+use kube::client::Body;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by, encoded, gitrepos_path,
+    read_until, request, unreachable_server, unreadable,
+};
+
+/// How many GitRepos a page holds.
+const PAGE_SIZE: usize = 500;
+
+/// How many chunks of an answer wait to be parsed.
+const CHUNKS_AHEAD: usize = 4;
+
+/// What a row of the Table shows of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Include {
+    /// The columns alone.
+    Nothing,
+    /// Name and namespace as well.
+    Metadata,
+}
+
+/// One GitRepo as a scan shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) name: String,
+    pub(super) repo: String,
+    /// Known where the metadata or one namespace was asked for.
+    pub(super) namespace: Option<String>,
+}
+
+/// What a Table held.
+struct Table<T> {
+    rows: T,
+    /// Whether it has the columns that are read.
+    has_repo: bool,
+}
+
+impl Cluster {
+    /// Scans the GitRepos of a namespace, or of all, and folds each row into `start`.
+    ///
+    /// Where the Table has no column `Repo`, the list is read in pages.
+    ///
+    /// # Errors
+    /// Any [`ApiError`].
+    pub(super) async fn table<T: Clone + Send + 'static>(
+        &self,
+        namespace: Option<&str>,
+        include: Include,
+        start: T,
+        fold: fn(&mut T, Row),
+    ) -> Result<T, ApiError> {
+        let object = if include == Include::Metadata { "Metadata" } else { "None" };
+        let path = format!("{}?includeObject={object}", gitrepos_path(namespace));
+        let path = format!("{path}&resourceVersion=0");
+        let until = read_until();
+        let read = || by(until, self.read_table(namespace, &path, start.clone(), fold, until));
+        let table = self.retrying(until, read).await?;
+        match table.has_repo {
+            true => Ok(table.rows),
+            false => self.list(namespace, start, fold).await,
+        }
+    }
+
+    async fn read_table<T: Send + 'static>(
+        &self,
+        namespace: Option<&str>,
+        path: &str,
+        rows: T,
+        fold: fn(&mut T, Row),
+        until: Instant,
+    ) -> Result<Table<T>, ApiError> {
+        let seed = TableSeed { namespace: namespace.map(str::to_owned), rows, fold };
+        let ask = request(Method::GET, path, TABLE, Vec::new());
+        let answer = self.within(attempt_limit(until), self.send(ask)).await?;
+        self.within(LIST_TIME_LIMIT, parse(answer.into_body(), seed)).await
+    }
+
+    /// Reads the GitRepos themselves, page by page, for a cluster whose CRD prints no `Repo`.
+    async fn list<T>(
+        &self,
+        namespace: Option<&str>,
+        mut rows: T,
+        fold: fn(&mut T, Row),
+    ) -> Result<T, ApiError> {
+        let mut next = String::new();
+        loop {
+            let path = gitrepos_path(namespace);
+            let page: GitRepoList = self
+                .object(&format!("{path}?limit={PAGE_SIZE}&continue={}", encoded(&next)))
+                .await?;
+            for gitrepo in page.items {
+                let (metadata, repo) = (gitrepo.metadata, gitrepo.spec.repo.unwrap_or_default());
+                fold(
+                    &mut rows,
+                    Row {
+                        name: metadata.name.unwrap_or_default(),
+                        repo,
+                        namespace: metadata.namespace,
+                    },
+                );
+            }
+            next = page.metadata.next_page.unwrap_or_default();
+            if next.is_empty() {
+                return Ok(rows);
+            }
+        }
+    }
+}
+
+/// Parses JSON on a thread of its own while it arrives, so that no more than a few chunks are in memory.
+pub(super) async fn parse<S, T>(body: Body, seed: S) -> Result<T, ApiError>
+where
+    S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
+    T: Send + 'static,
+{
+    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
+    let parsed = tokio::task::spawn_blocking(move || {
+        let reader = Chunks { receiver, chunk: Bytes::new() };
+        let mut json = serde_json::Deserializer::from_reader(reader);
+        seed.deserialize(&mut json).map_err(|error| unreadable(&error))
+    });
+    let mut body = std::pin::pin!(body);
+    while let Some(frame) = body.frame().await {
+        let Ok(chunk) = frame.map_err(|error| unreachable_server(&error))?.into_data() else {
+            continue;
+        };
+        if sender.send(chunk).await.is_err() {
+            break;
+        }
+    }
+    drop(sender);
+    parsed.await.map_err(|error| ApiError::Unreadable(error.to_string()))?
+}
+
+/// The chunks of a body as a blocking reader; ends when the sender is gone.
+struct Chunks {
+    receiver: mpsc::Receiver<Bytes>,
+    chunk: Bytes,
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.chunk.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(chunk) => self.chunk = chunk,
+                None => return Ok(0),
+            }
+        }
+        let length = buffer.len().min(self.chunk.len());
+        let (target, _) = buffer.split_at_mut(length);
+        self.chunk.copy_to_slice(target);
+        Ok(length)
+    }
+}
+
+/// Reads a Table and folds its rows.
+struct TableSeed<T> {
+    /// The namespace of every row, where one was asked for.
+    namespace: Option<String>,
+    rows: T,
+    fold: fn(&mut T, Row),
+}
+
+impl<'de, T> DeserializeSeed<'de> for TableSeed<T> {
+    type Value = Table<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T> Visitor<'de> for TableSeed<T> {
+    type Value = Table<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a Table")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut table: A) -> Result<Self::Value, A::Error> {
+        let mut columns = None;
+        while let Some(key) = table.next_key::<String>()? {
+            match key.as_str() {
+                "columnDefinitions" => columns = positions(&table.next_value::<Vec<Column>>()?),
+                "rows" => {
+                    let Some((name, repo)) = columns else {
+                        let _skipped: IgnoredAny = table.next_value()?;
+                        continue;
+                    };
+                    table.next_value_seed(RowsSeed { name, repo, table: &mut self })?;
+                }
+                _ => {
+                    let _skipped: IgnoredAny = table.next_value()?;
+                }
+            }
+        }
+        Ok(Table { rows: self.rows, has_repo: columns.is_some() })
+    }
+}
+
+#[derive(Deserialize)]
+struct ListMetadata {
+    #[serde(default, rename = "continue")]
+    next_page: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Column {
+    name: String,
+}
+
+/// Where the columns `Name` and `Repo` stand.
+fn positions(columns: &[Column]) -> Option<(usize, usize)> {
+    let position = |name| columns.iter().position(|column| column.name == name);
+    Some((position("Name")?, position("Repo")?))
+}
+
+struct RowsSeed<'a, T> {
+    name: usize,
+    repo: usize,
+    table: &'a mut TableSeed<T>,
+}
+
+impl<'de, T> DeserializeSeed<'de> for RowsSeed<'_, T> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, T> Visitor<'de> for RowsSeed<'_, T> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows or null")
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
+        while let Some(row) = rows.next_element::<TableRow>()? {
+            let mut cells = row.cells;
+            let mut text = |at: usize| match cells.get_mut(at).map(std::mem::take) {
+                Some(serde_json::Value::String(text)) => text,
+                _ => String::new(),
+            };
+            let (name, repo) = (text(self.name), text(self.repo));
+            let namespace = row.object.and_then(|object| object.metadata.namespace);
+            let namespace = namespace.or_else(|| self.table.namespace.clone());
+            (self.table.fold)(&mut self.table.rows, Row { name, repo, namespace });
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+struct TableRow {
+    cells: Vec<serde_json::Value>,
+    object: Option<PartialObject>,
+}
+
+#[derive(Deserialize)]
+struct PartialObject {
+    metadata: PartialMetadata,
+}
+
+#[derive(Deserialize)]
+struct PartialMetadata {
+    name: Option<String>,
+    namespace: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct GitRepoList {
+    metadata: ListMetadata,
+    items: Vec<ListedGitRepo>,
+}
+
+#[derive(Deserialize)]
+struct ListedGitRepo {
+    metadata: PartialMetadata,
+    #[serde(default)]
+    spec: ListedSpec,
+}
+
+#[derive(Default, Deserialize)]
+struct ListedSpec {
+    repo: Option<String>,
+}
