@@ -45,8 +45,9 @@ const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(2);
 /// How long a request for all GitRepos may take, to its last byte.
 const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
 
-/// For how long a read is tried that belongs to no delivery, or to one that was answered.
+/// For how long a read is tried that belongs to no delivery, and to one that has been answered.
 const READ_TIME: Duration = Duration::from_secs(4);
+const LAST_READ: Duration = Duration::from_secs(1);
 
 /// What is kept of a delivery's time for saying what could not be read.
 const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
@@ -239,11 +240,11 @@ impl Cluster {
     }
 }
 
-/// Until when a read is tried: as long as its delivery has time. What goes on after that has time of its own.
+/// Until when a read is tried: as long as its delivery has time; for a moment where that is over, since patches go on.
 fn read_until() -> Instant {
     let now = Instant::now();
-    let deadline = DEADLINE.try_with(|deadline| *deadline - TIME_TO_ANSWER);
-    deadline.ok().filter(|deadline| *deadline > now).unwrap_or(now + READ_TIME)
+    let deadline = DEADLINE.try_with(|deadline| (*deadline - TIME_TO_ANSWER).max(now + LAST_READ));
+    deadline.unwrap_or(now + READ_TIME)
 }
 
 /// How long one attempt of a read may take: it leaves as much for another one, if that is worth it.

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, sleep},
+};
 
 use super::{
     ApiError,
@@ -31,9 +34,13 @@ const UNVERIFIED_READS: usize = 4;
 #[derive(Debug)]
 pub(super) struct SharedScan {
     cache_ttl: Duration,
-    last: Arc<Remembered<Result<Arc<Snapshot>, ApiError>>>,
+    last: Arc<Remembered<Result<Arc<Snapshot>, Failed>>>,
     unverified_reads: Semaphore,
 }
+
+/// A scan that failed, and when: it may have been tried for long.
+#[derive(Clone, Debug)]
+struct Failed(ApiError, Instant);
 
 /// All GitRepos as they were.
 #[derive(Debug)]
@@ -93,20 +100,23 @@ impl SharedScan {
         Ok(found)
     }
 
-    /// A scan of everything that is younger than `ttl`, or that failed more recently than `failure_ttl`.
+    /// A scan of everything that is younger than `ttl`, or that failed less than `failure_ttl` ago.
     async fn snapshot(
         &self,
         scan: &Scan,
         ttl: Duration,
         failure_ttl: Duration,
     ) -> Result<Arc<Snapshot>, ApiError> {
-        let good = |snapshot: &Result<_, _>, age| match snapshot {
+        let arrived = Instant::now();
+        let good = |snapshot: &Result<_, Failed>, age| match snapshot {
             Ok(_) => age < ttl,
-            Err(_) => age < failure_ttl,
+            // Who waited for it has tried as long.
+            Err(Failed(_, at)) => *at >= arrived || at.elapsed() < failure_ttl,
         };
         let (last, kept) = (Arc::clone(&self.last), self.cache_ttl.max(CONFIRMATION_TTL));
         let take = Box::pin(async move {
-            let scanned = scan.all(Include::Nothing, None).await?;
+            let scanned = scan.all(Include::Nothing, None).await;
+            let scanned = scanned.map_err(|error| Failed(error, Instant::now()))?;
             // Forgotten when nobody may use it any more.
             tokio::spawn(async move {
                 sleep(kept).await;
@@ -115,7 +125,7 @@ impl SharedScan {
             let (with_namespaces, read) = (Remembered::default(), Mutex::default());
             Ok(Arc::new(Snapshot { scanned, with_namespaces, read }))
         });
-        self.last.get(good, take).await
+        self.last.get(good, take).await.map_err(|Failed(error, _)| error)
     }
 }
 
