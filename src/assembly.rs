@@ -36,9 +36,9 @@ impl Assembly {
     /// # Errors
     /// There is no way to the cluster, or none to trust the sink.
     pub async fn new(config: &Config) -> anyhow::Result<Self> {
-        let metrics = Arc::new(match config.platform {
-            Platform::Lambda => Metrics::embedded(),
-            Platform::Http => Metrics::new(),
+        let metrics = Arc::new(match &config.embedded_metrics {
+            Some(function) => Metrics::embedded(function.clone()),
+            None => Metrics::new(),
         });
         let (cluster, url) = connect(config.cluster.clone(), Arc::clone(&metrics)).await?;
         let global = config.global_secret.clone();
@@ -93,7 +93,16 @@ impl Assembly {
                 Ok(false) => "no".to_owned(),
                 Err(error) => error.to_string(),
             };
-            tracing::info!(cluster, secret, secret.present = present, "starting");
+            let version = env!("CARGO_PKG_VERSION");
+            let settings = Config::settings();
+            tracing::info!(
+                version,
+                cluster,
+                secret,
+                secret.present = present,
+                settings,
+                "starting"
+            );
         }
     }
 }

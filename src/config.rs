@@ -1,9 +1,11 @@
 //! Configuration: the only reader of the environment, once, at start.
 
+mod names;
 mod variables;
 
 use std::{env, fmt, fs, net::IpAddr, time::Duration};
 
+pub use self::names::{VARIABLES, Variable};
 use self::variables::Variables;
 use crate::{repo_url::HostAliases, telemetry::LogFormat};
 
@@ -52,6 +54,8 @@ pub struct Config {
     pub deadline: Duration,
     /// `SHUTDOWN_DELAY`
     pub shutdown_delay: Duration,
+    /// `EMBEDDED_METRICS`, and the name of the function whose figures these are; `None` where there are none.
+    pub embedded_metrics: Option<String>,
     /// `RUST_LOG`
     pub log_filter: String,
     /// `LOG_FORMAT`
@@ -140,6 +144,28 @@ impl Config {
         Self::from_variables(&variable, pod_namespace.as_deref())
     }
 
+    /// Each variable and what counts for it, in one line without secrets, for the log.
+    pub fn settings() -> String {
+        let setting = |variable: &Variable| {
+            let held = env::var_os(variable.name).filter(|held| !held.is_empty());
+            match held {
+                Some(held) => {
+                    let held = names::shown(variable, &held.to_string_lossy());
+                    format!("{}={held}", variable.name)
+                }
+                None => format!("{}={}", variable.name, variable.default),
+            }
+        };
+        let settings: Vec<_> = VARIABLES.iter().map(setting).collect();
+        settings.join(" ")
+    }
+
+    /// The variables that are set and are none of ours, but look like one: their names, and what was meant.
+    pub fn misspelt() -> Vec<(String, &'static str)> {
+        let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        names.filter_map(|name| names::meant_by(&name).map(|meant| (name, meant))).collect()
+    }
+
     /// Reads variables with `variable`, an empty one as if it were unset; `pod_namespace` is the pod's own in a cluster.
     ///
     /// # Errors
@@ -179,6 +205,7 @@ impl Config {
             max_body_bytes: variables.positive("MAX_BODY_BYTES", 26_214_400)?,
             deadline: variables.deadline()?,
             shutdown_delay: variables.duration("SHUTDOWN_DELAY", "10s")?,
+            embedded_metrics: variables.embedded_metrics(platform)?,
             log_filter: variables.log_filter()?,
             log_format: variables.choice(
                 "LOG_FORMAT",

@@ -143,13 +143,15 @@ impl Report {
         self.patched.iter().any(|entry| !entry.shown)
     }
 
-    /// Names the first skipped GitRepos with their reasons, for the log.
+    /// Names the first skipped GitRepos with their reasons, for the log; in order, whoever was done first.
     pub fn skipped_summary(&self) -> String {
+        let mut skipped: Vec<_> = self.skipped.iter().collect();
+        skipped.sort_unstable_by_key(|entry| (&entry.namespace, &entry.name));
         let entry = |entry: &Entry| {
             let reason = entry.fate.reason().map_or("", Reason::name);
             format!("{}/{}: {reason}", entry.namespace, entry.name)
         };
-        let entries: Vec<_> = self.skipped.iter().take(SKIPPED_IN_LOG).map(entry).collect();
+        let entries: Vec<_> = skipped.into_iter().take(SKIPPED_IN_LOG).map(entry).collect();
         entries.join(", ")
     }
 }
@@ -191,7 +193,7 @@ pub struct Outcome {
     pub subject: Subject,
     /// When it was received first, if it waited in a retry queue; for the log.
     pub waited_since: Option<Timestamp>,
-    /// Why, in one phrase; for the log.
+    /// Why, in one phrase; for the log, and for its sender where it gives nothing away.
     pub detail: Option<String>,
     /// What became of the GitRepos.
     pub report: Report,
@@ -278,8 +280,18 @@ impl Outcome {
             }),
             patched: answered.then(|| shown(&self.report.patched)),
             skipped: answered.then(|| shown(&self.report.skipped)),
+            detail: self.detail.as_deref().filter(|_| self.is_of_the_request()),
         };
         to_raw_value(&body).expect("names and numbers are JSON")
+    }
+
+    /// Whether the request itself shows all there is to say, so that anybody may be told.
+    const fn is_of_the_request(&self) -> bool {
+        match self.kind {
+            Kind::Unauthorized => false,
+            Kind::Ignored => self.subject.repository.is_empty(),
+            kind => kind.is_refusal(),
+        }
     }
 }
 
@@ -311,6 +323,8 @@ struct Body<'a> {
     patched: Option<Vec<Shown<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     skipped: Option<Vec<Shown<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<&'a str>,
 }
 
 #[derive(Serialize)]

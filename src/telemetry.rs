@@ -1,18 +1,17 @@
 //! What the operator sees of the program: log lines here, figures in `metrics` and `emf`.
 
 use tracing_subscriber::{
-    Layer as _,
-    filter::{ParseError, Targets},
-    fmt::layer,
-    layer::SubscriberExt as _,
+    Layer as _, filter::Targets, fmt::layer, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
 };
 
 mod emf;
+mod format;
 mod metrics;
 
 use emf::Emf;
-pub use metrics::{CONTENT_TYPE, Metrics};
+pub use format::Format;
+pub use metrics::Metrics;
 
 /// The form of a log line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,14 +26,29 @@ pub enum LogFormat {
 /// What kube says of each request that failed: our own lines say it, once and with the delivery.
 const SAID_TWICE: &str = "kube_client::client::builder=off";
 
-/// Reads a filter, levels for targets such as `info,kube=debug`.
+/// A filter that nobody can read.
+#[derive(Debug, thiserror::Error)]
+#[error("no filter for the log")]
+pub struct NoFilter;
+
+/// Reads a filter, levels for targets such as `info,kube=debug`; empty parts are passed over.
 ///
 /// `tracing`'s `EnvFilter` knows spans and fields too, and brings an engine for regular expressions.
 ///
 /// # Errors
-/// What is wrong with it.
-pub fn log_filter(directives: &str) -> Result<Targets, ParseError> {
-    format!("{SAID_TWICE},{directives}").parse()
+/// [`NoFilter`], also for a target without a level, which `tracing` takes for one that shows errors alone.
+pub fn log_filter(directives: &str) -> Result<Targets, NoFilter> {
+    let parts: Vec<_> =
+        directives.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.iter().any(|part| part.ends_with('=')) {
+        return Err(NoFilter);
+    }
+    format!("{SAID_TWICE},{}", parts.join(",")).parse().map_err(|_| NoFilter)
+}
+
+/// Whether a filter shows nothing of this program, its errors neither.
+pub fn silences_all(filter: &Targets) -> bool {
+    !filter.would_enable("fleet_webhook", &tracing::Level::ERROR)
 }
 
 /// Sends the log to stderr from now on; a second call changes nothing.
@@ -70,7 +84,20 @@ mod tests {
     fn a_filter_that_is_none_is_refused() {
         assert!(log_filter("info,kube=debug").is_ok());
         assert!(log_filter("kube=loud").is_err());
+        assert!(log_filter("fleet=,,").is_err());
+        assert!(log_filter("info,,").is_ok());
         assert!(log_filter("").is_ok());
+    }
+
+    #[test]
+    fn a_filter_that_shows_nothing_of_ours_is_known() {
+        let silences = |filter: &str| silences_all(&log_filter(filter).expect("is a filter"));
+        assert!(silences("off") && silences("kube=debug"));
+        assert!(
+            !silences("info")
+                && !silences("fleet_webhook=error")
+                && !silences("off,fleet_webhook=info")
+        );
     }
 
     #[test]

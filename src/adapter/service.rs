@@ -215,7 +215,9 @@ impl Service {
         progress: Arc<Progress>,
         trace: &TraceContext,
     ) -> Outcome {
-        let Some(provider) = received.provider else { return Outcome::new(Kind::UnknownProvider) };
+        let Some(provider) = received.provider else {
+            return Outcome::new(Kind::UnknownProvider).because("no header of a known provider");
+        };
         let early = received.told(Outcome::new(Kind::Unavailable));
         let receiver = Arc::clone(&self.receiver);
         let (shared, proceeding) = (Arc::clone(&received), Arc::clone(&progress));
@@ -264,7 +266,15 @@ impl Service {
         match queue.hand_over(delivery, received, trace, until).await {
             Ok(()) => Outcome { kind: Kind::Queued, ..outcome },
             Err(error) => {
-                tracing::warn!(delivery.id = outcome.delivery, %error, "could not be queued");
+                self.metrics.not_queued(outcome.provider.unwrap_or("unknown"));
+                tracing::error!(
+                    provider = outcome.provider,
+                    delivery.id = outcome.delivery,
+                    repo.url = some(&outcome.subject.repository),
+                    git.r#ref = some(&outcome.subject.refs),
+                    %error,
+                    "could not be queued: lost unless its sender sends it again"
+                );
                 outcome
             }
         }
@@ -309,29 +319,73 @@ impl Service {
                 "patched without a check: no webhook secret is configured, so anybody can do this"
             );
         }
-        tracing::info!(
-            provider,
-            delivery.id = outcome.delivery,
-            repo.url = some(&outcome.subject.repository),
-            git.r#ref = some(&outcome.subject.refs),
-            outcome = outcome.kind.name(),
-            status = outcome.kind.status().as_u16(),
-            patched,
-            skipped = outcome.report.skipped_count(),
-            gitrepos.skipped = some(&outcome.report.skipped_summary()),
-            detail = outcome.detail,
-            delivery.received = outcome.waited_since.map(tracing::field::display),
-            duration_ms = duration.as_secs_f64() * 1000.0,
-            client.address = arrival.client.address.map(tracing::field::display),
-            client.forwarded_for = arrival.client.forwarded_for.map(tracing::field::display),
-            trace.id = arrival.trace.id(),
-            aws.trace_id = arrival.client.aws_trace,
-            aws.request_id = arrival.request_id,
-            "delivery"
-        );
+        // A level has to be known where the line stands.
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    provider,
+                    delivery.id = outcome.delivery,
+                    repo.url = some(&outcome.subject.repository),
+                    git.r#ref = some(&outcome.subject.refs),
+                    outcome = outcome.kind.name(),
+                    status = outcome.kind.status().as_u16(),
+                    patched,
+                    skipped = outcome.report.skipped_count(),
+                    gitrepos.skipped = some(&outcome.report.skipped_summary()),
+                    detail = outcome.detail,
+                    delivery.received = outcome.waited_since.map(tracing::field::display),
+                    duration_ms = tenths(duration),
+                    client.address = arrival.client.address.map(tracing::field::display),
+                    client.forwarded_for =
+                        arrival.client.forwarded_for.map(tracing::field::display),
+                    trace.id = arrival.trace.id(),
+                    aws.trace_id = arrival.client.aws_trace,
+                    aws.request_id = arrival.request_id,
+                    "delivery"
+                )
+            };
+        }
+        match outcome.kind {
+            Kind::Unavailable | Kind::Queued => line!(warn),
+            _ => line!(info),
+        }
     }
 }
 
 fn some(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
+}
+
+/// Milliseconds, to a tenth.
+fn tenths(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn of_those_who_forwarded_a_request_the_last_is_named() {
+        let last = |lines: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append("x-forwarded-for", HeaderValue::from_static(line));
+            }
+            forwarded_for(&headers).map(|address| address.to_string())
+        };
+        assert_eq!(last(&["203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        assert_eq!(last(&["10.0.0.1, 2001:db8::7"]).as_deref(), Some("2001:db8::7"));
+        assert_eq!(last(&["10.0.0.1", "203.0.113.7"]).as_deref(), Some("203.0.113.7"));
+        for none in [&[][..], &[""], &["203.0.113.7, "], &["203.0.113.7, {\"a\":1}"]] {
+            assert_eq!(last(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_one_digit_behind_its_point() {
+        assert_eq!(tenths(Duration::from_nanos(7_902_149)).to_string(), "7.9");
+    }
 }

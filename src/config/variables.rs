@@ -187,6 +187,15 @@ impl Variables<'_> {
         Err(ConfigError { variable: "K_CA_CERTS", held, takes })
     }
 
+    pub(super) fn embedded_metrics(
+        &self,
+        platform: Platform,
+    ) -> Result<Option<String>, ConfigError> {
+        let are_on = self.choice("EMBEDDED_METRICS", "on", &[("on", true), ("off", false)])?;
+        let function = self.value("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
+        Ok((are_on && platform == Platform::Lambda).then_some(function))
+    }
+
     pub(super) fn log_filter(&self) -> Result<String, ConfigError> {
         let held = self.value("RUST_LOG").unwrap_or_else(|| "info".to_owned());
         match crate::telemetry::log_filter(&held) {

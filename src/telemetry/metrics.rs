@@ -14,11 +14,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{ApiRequest, Emf};
+use super::{ApiRequest, Emf, Format, format};
 use crate::{outcome::Kind, provider::PROVIDERS};
-
-/// The content type of what [`Metrics::render`] returns.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Seconds: Prometheus' own buckets up to the longest deadline that makes sense.
 const DURATION_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
@@ -33,6 +30,8 @@ pub struct Metrics {
     durations: Family<Provider, Histogram, fn() -> Histogram>,
     patched: Counter,
     lost: Family<Provider, Counter>,
+    not_queued: Family<Provider, Counter>,
+    messages_failed: Counter,
     requests: Family<ApiRequest, Counter>,
     index_size: Gauge<i64, AtomicI64>,
     index_age: Gauge<f64, AtomicU64>,
@@ -48,6 +47,8 @@ impl Metrics {
             Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> _);
         let patched = Counter::default();
         let lost: Family<Provider, Counter> = Family::default();
+        let not_queued: Family<Provider, Counter> = Family::default();
+        let messages_failed = Counter::default();
         let requests: Family<ApiRequest, Counter> = Family::default();
         let index_size = Gauge::default();
         let index_age = Gauge::default();
@@ -65,6 +66,16 @@ impl Metrics {
             "deliveries_failed_after_answer",
             "Deliveries answered in_progress of which a patch then failed for good",
             lost.clone(),
+        );
+        registry.register(
+            "deliveries_not_queued",
+            "Deliveries that the retry queue did not take: their senders were told to send them again",
+            not_queued.clone(),
+        );
+        registry.register(
+            "messages_failed",
+            "Messages of the queue that hold no delivery: they go to its dead letters",
+            messages_failed.clone(),
         );
         registry.register(
             "kubernetes_requests",
@@ -92,6 +103,7 @@ impl Metrics {
                 drop(deliveries.get_or_create(&series));
             }
             drop(lost.get_or_create(&Provider { provider: provider.name }));
+            drop(not_queued.get_or_create(&Provider { provider: provider.name }));
         }
         for verb in ["get", "list", "patch", "watch"] {
             drop(requests.get_or_create(&ApiRequest { verb, code: None }));
@@ -102,6 +114,8 @@ impl Metrics {
             durations,
             patched,
             lost,
+            not_queued,
+            messages_failed,
             requests,
             index_size,
             index_age,
@@ -110,9 +124,9 @@ impl Metrics {
         }
     }
 
-    /// Makes figures that are printed too, for CloudWatch: nobody can read them from a Lambda.
-    pub fn embedded() -> Self {
-        Self { embedded: Some(Emf::default()), ..Self::new() }
+    /// Makes figures that are printed too, for CloudWatch: nobody can read them from the Lambda function of that name.
+    pub fn embedded(function: String) -> Self {
+        Self { embedded: Some(Emf::new(function)), ..Self::new() }
     }
 
     /// Counts a delivery that was answered, and the GitRepos that it patched.
@@ -142,6 +156,22 @@ impl Metrics {
         self.lost.get_or_create(&Provider { provider }).inc();
     }
 
+    /// Counts a delivery that the retry queue did not take.
+    pub fn not_queued(&self, provider: &'static str) {
+        self.not_queued.get_or_create(&Provider { provider }).inc();
+        if let Some(embedded) = &self.embedded {
+            println!("{}", embedded.count(SystemTime::now(), "DeliveriesNotQueued"));
+        }
+    }
+
+    /// Counts a message of the queue that holds no delivery.
+    pub fn message_failed(&self) {
+        self.messages_failed.inc();
+        if let Some(embedded) = &self.embedded {
+            println!("{}", embedded.count(SystemTime::now(), "MessagesFailed"));
+        }
+    }
+
     /// Counts a request to the API server by its verb (`get`, `list`, `watch`, `patch`) and the status of its answer.
     pub fn api_request(&self, verb: &'static str, code: Option<u16>) {
         self.requests.get_or_create(&ApiRequest { verb, code }).inc();
@@ -156,13 +186,16 @@ impl Metrics {
         *self.index_confirmed.lock().unwrap_or_else(PoisonError::into_inner) = confirmed;
     }
 
-    /// Writes all figures in OpenMetrics' text format.
-    pub fn render(&self) -> String {
+    /// Writes all figures in a format that Prometheus reads.
+    pub fn render(&self, format: Format) -> String {
         let confirmed = *self.index_confirmed.lock().unwrap_or_else(PoisonError::into_inner);
         self.index_age.set(confirmed.map_or(f64::NAN, |at| at.elapsed().as_secs_f64()));
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string cannot fail");
-        text
+        match format {
+            Format::OpenMetrics => text,
+            Format::Text => format::text_of(&text),
+        }
     }
 }
 
@@ -201,7 +234,7 @@ mod tests {
         metrics.api_request("list", None);
         metrics.index(10, Some(Instant::now()));
 
-        let text = metrics.render();
+        let text = metrics.render(Format::OpenMetrics);
 
         for line in [
             "fleet_webhook_deliveries_total{provider=\"github\",outcome=\"accepted\"} 1",
@@ -223,8 +256,8 @@ mod tests {
     fn an_index_that_is_not_to_be_used_has_no_age() {
         let metrics = Metrics::new();
         metrics.index(3, None);
-        assert!(metrics.render().contains("fleet_webhook_index_age_seconds NaN"));
+        assert!(metrics.render(Format::Text).contains("fleet_webhook_index_age_seconds NaN"));
         metrics.index(3, Some(Instant::now()));
-        assert!(!metrics.render().contains("fleet_webhook_index_age_seconds NaN"));
+        assert!(!metrics.render(Format::Text).contains("fleet_webhook_index_age_seconds NaN"));
     }
 }

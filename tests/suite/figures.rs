@@ -40,6 +40,7 @@ async fn what_an_alarm_stands_on_is_zero_from_the_start(space: &Space) {
             format!(
                 "fleet_webhook_deliveries_failed_after_answer_total{{provider=\"{provider}\"}} 0"
             ),
+            format!("fleet_webhook_deliveries_not_queued_total{{provider=\"{provider}\"}} 0"),
         ] {
             assert!(figures.lines().any(|figure| figure == line), "{line} is not in\n{figures}");
         }
@@ -94,4 +95,21 @@ async fn a_push_that_was_answered_503_is_not_counted_as_lost_too() {
     let figures = function.figures().await;
     assert!(figures.contains(lost), "{figures}");
     assert!(!function.log().contains("nobody will send it again"), "{}", function.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn figures_come_in_the_format_that_is_asked_for() {
+    let space = Space::embedded().await;
+    let function = Function::start(&space, &[]).await;
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
+    for (accept, content_type, family) in [
+        (prometheus, "application/openmetrics-text", "# TYPE fleet_webhook_deliveries counter"),
+        ("*/*", "text/plain", "# TYPE fleet_webhook_deliveries_total counter"),
+    ] {
+        let answer = function.figures_in(accept).await;
+        assert!(answer.headers()["content-type"].to_str().unwrap().starts_with(content_type));
+        let figures = answer.text().await.expect("a text");
+        assert!(figures.lines().any(|line| line == family), "{family} is not in\n{figures}");
+        assert_eq!(figures.ends_with("# EOF\n"), accept == prometheus, "{figures}");
+    }
 }

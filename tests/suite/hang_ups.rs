@@ -99,7 +99,7 @@ async fn large_bodies_count_against_the_memory_limit_though_their_senders_hung_u
         sleep(Duration::from_millis(10)).await;
     }
     drop(sender);
-    sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_millis(200)).await;
     let refused = deliver(&function, &space, NEWER, LARGE).await;
 
     assert_eq!((refused.status, refused.outcome()), (503, "unavailable"), "{}", function.log());

@@ -158,6 +158,21 @@ async fn a_patch_that_is_under_way_is_finished_before_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_still_arrives_is_served_for_as_long_as_is_set() {
+    let space = Space::embedded().await;
+    shop(&space).await;
+    let mut function = started(&space, &[("SHUTDOWN_DELAY", "2s")]).await;
+    let told = Instant::now();
+    function.signal("TERM");
+    sleep(Duration::from_millis(1_200)).await;
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    assert_eq!(function.exit_code().await, Some(0));
+    let took = told.elapsed();
+    assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_it_stops_an_answer_closes_its_connection() {
     let space = Space::embedded().await;
     shop(&space).await;

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{Client, RequestBuilder, header::HeaderMap};
+use reqwest::{Client, RequestBuilder, Response, header::HeaderMap};
 use serde_json::Value;
 
 use super::space::Space;
@@ -92,15 +92,20 @@ impl Function {
         }
     }
 
-    /// Its figures, as Prometheus reads them.
+    /// Its figures, as curl reads them.
     pub async fn figures(&self) -> String {
+        self.figures_in("*/*").await.text().await.expect("a text")
+    }
+
+    /// Its figures in a format.
+    pub async fn figures_in(&self, accept: &str) -> Response {
         let entries = self.log();
         let mut entries =
             entries.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         let port =
             entries.find_map(|entry| entry["metrics.port"].as_u64()).expect("it listens there too");
-        let url = format!("http://127.0.0.1:{port}/metrics");
-        self.client.get(url).send().await.expect("an answer").text().await.expect("a text")
+        let request = self.client.get(format!("http://127.0.0.1:{port}/metrics"));
+        request.header("accept", accept).send().await.expect("an answer")
     }
 
     /// Sends it a signal, by its name without `SIG`.

@@ -36,22 +36,23 @@ pub(super) async fn redeliver(
         return None;
     }
     let taken = records.iter().map(|record| async move {
-        let again = unavailable(service, record, invocation).await;
+        let again = fails(service, record, invocation).await;
         again.then(|| json!({ "itemIdentifier": record.message_id }))
     });
     let failures: Vec<_> = join_all(taken).await.into_iter().flatten().collect();
     Some(to_raw_value(&json!({ "batchItemFailures": failures })).expect("a Value is JSON"))
 }
 
-async fn unavailable(service: &Service, record: &Record, invocation: &Invocation) -> bool {
-    let request_id = &invocation.request_id;
+/// Whether a message has to come again. One that holds no delivery never succeeds, and ends in the dead letters.
+async fn fails(service: &Service, record: &Record, invocation: &Invocation) -> bool {
     let Ok(message) = Message::unpack(record.body.as_bytes()) else {
-        tracing::warn!(
+        service.metrics.message_failed();
+        tracing::error!(
             sqs.message_id = record.message_id,
-            aws.request_id = request_id,
-            "dropped a message that holds no delivery"
+            aws.request_id = invocation.request_id,
+            "a message holds no delivery, and goes to the dead letters of its queue"
         );
-        return false;
+        return true;
     };
     // IAM guards the queue, so the message is right about its time.
     let received = message.received;
