@@ -33,6 +33,7 @@
 //! themselves; and its key in the table of `docs/contract.md` §3.
 
 pub mod adapter;
+pub mod arguments;
 pub mod assembly;
 #[cfg(feature = "aws")]
 pub mod aws;

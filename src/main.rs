@@ -1,25 +1,36 @@
 //! Reads the configuration, puts the parts together, and hands them to the driver.
 
-use std::process::ExitCode;
+use std::{
+    env,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 #[cfg(any(feature = "lambda", feature = "knative"))]
 use fleet_webhook::adapter;
 #[cfg(any(feature = "lambda", feature = "knative"))]
 use fleet_webhook::config::Platform;
-use fleet_webhook::{assembly::Assembly, config::Config, telemetry};
+use fleet_webhook::{
+    arguments::{self, Command},
+    assembly::Assembly,
+    config::Config,
+    telemetry,
+};
 
-/// What is returned for a configuration that cannot be used.
+/// What is returned for arguments or a configuration that cannot be used.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let config = match Config::from_env() {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("fleet-webhook: {error}");
-            return ExitCode::from(USAGE);
+    let arguments = env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let done = match Command::parse(arguments) {
+        Ok(Command::Help) => return say(&arguments::help()),
+        Ok(Command::Version) => return say(&arguments::version()),
+        Ok(Command::Serve) => {
+            Config::from_env().map_err(Into::into).and_then(|config| run(&config))
         }
+        Err(unknown) => Err(unknown.into()),
     };
-    match run(&config) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("fleet-webhook: {error:#}");
@@ -28,9 +39,26 @@ fn main() -> ExitCode {
     }
 }
 
+/// Says something that was asked for; a reader who goes away has heard enough.
+fn say(text: &str) -> ExitCode {
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
 #[tokio::main]
 async fn run(config: &Config) -> anyhow::Result<()> {
-    telemetry::init(telemetry::log_filter(&config.log_filter)?, config.log_format);
+    let filter = telemetry::log_filter(&config.log_filter)?;
+    if telemetry::silences_all(&filter) {
+        // The log would not show it.
+        eprintln!(
+            "fleet-webhook: RUST_LOG is {:?}; it shows nothing of fleet_webhook, errors neither",
+            config.log_filter
+        );
+    }
+    telemetry::init(filter, config.log_format);
+    for (name, meant) in Config::misspelt() {
+        tracing::warn!(name, meant, "there is no such variable, so it changes nothing");
+    }
     // Fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let assembly = Box::pin(Assembly::new(config)).await?;

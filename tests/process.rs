@@ -43,17 +43,23 @@ impl Ended {
 
 /// Runs the program with these variables alone; it has to end by itself.
 fn run<V: AsRef<OsStr>>(variables: &[(&str, V)]) -> Ended {
+    run_with(&[], variables).0
+}
+
+/// The same with arguments; gives what it wrote to the standard output too.
+fn run_with<V: AsRef<OsStr>>(arguments: &[&str], variables: &[(&str, V)]) -> (Ended, String) {
     let program = std::env::var_os("FLEET_WEBHOOK_PROGRAM")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_fleet-webhook").into());
     let mut child = Command::new(program)
+        .args(arguments)
         .env_clear()
         .envs(variables.iter().map(|(name, value)| (name, value.as_ref())))
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .expect("it starts");
     let deadline = Instant::now() + Duration::from_secs(20);
-    let mut said = String::new();
+    let (mut said, mut printed) = (String::new(), String::new());
     while child.try_wait().expect("is ours").is_none() {
         if Instant::now() > deadline {
             child.kill().expect("is ours");
@@ -63,7 +69,8 @@ fn run<V: AsRef<OsStr>>(variables: &[(&str, V)]) -> Ended {
         sleep(Duration::from_millis(10));
     }
     child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-    Ended { code: child.wait().expect("is ours").code(), said }
+    child.stdout.take().unwrap().read_to_string(&mut printed).unwrap();
+    (Ended { code: child.wait().expect("is ours").code(), said }, printed)
 }
 
 /// A folder of its own, gone when the test is over.
@@ -114,6 +121,7 @@ fn a_variable_that_cannot_be_used_ends_it_with_one_line_that_names_it() {
         ("DEADLINE", "0s"),
         ("K_SINK", "broker"),
         ("RUST_LOG", "fleet_webhook=loud"),
+        ("RUST_LOG", "fleet=,,"),
         ("LOG_FORMAT", "xml"),
     ] {
         let ended = run(&[(variable, value)]);
@@ -122,6 +130,60 @@ fn a_variable_that_cannot_be_used_ends_it_with_one_line_that_names_it() {
         assert!(line.contains("; it takes "), "{line}");
         // What it held may be a password in a URL.
         assert!(line.contains(value) || variable == "K_SINK", "{line}");
+    }
+}
+
+#[test]
+fn it_says_how_it_is_used_and_which_version_it_is() {
+    let none: [(&str, &str); 0] = [];
+    let (ended, help) = run_with(&["--help"], &none);
+    assert_eq!((ended.code, ended.said.as_str()), (Some(0), ""), "{ended:?}");
+    for line in ["usage: fleet-webhook", "  PORT ", "  POLLING_INTERVAL ", "(default: 1h)"] {
+        assert!(help.contains(line), "{line} is not in\n{help}");
+    }
+    let (ended, version) = run_with(&["--version"], &none);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(version, concat!("fleet-webhook ", env!("CARGO_PKG_VERSION"), "\n"));
+    let (ended, _) = run_with(&["--port", "80"], &none);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.said.contains("\"--port\"") && ended.said.contains("usage:"), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_it_is_set_to_is_in_one_line_without_passwords_and_what_is_misspelt_is_warned_of() {
+    let space = Space::embedded().await;
+    let variables = [
+        ("POLING_INTERVAL", "2h"),
+        ("DEADLINE", "4s"),
+        ("HTTPS_PROXY", "http://me:hunter2@proxy.example:3128"),
+        ("NO_PROXY", "127.0.0.1,,localhost"),
+    ];
+    let function = Function::start(&space, &variables).await;
+    function.logs("\"starting\"").await;
+
+    let log = function.log();
+    let lines: Vec<Value> =
+        log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let start = lines.iter().find(|line| line["message"] == "starting").unwrap();
+    let settings = start["settings"].as_str().unwrap();
+    for setting in ["DEADLINE=4s", "POLLING_INTERVAL=1h", "HTTPS_PROXY=http://proxy.example:3128/"]
+    {
+        assert!(settings.contains(setting), "{setting} is not in {settings}");
+    }
+    assert_eq!(start["version"], env!("CARGO_PKG_VERSION"));
+    let warned: Vec<_> = lines.iter().filter(|line| line["meant"].is_string()).collect();
+    let [warned] = warned[..] else { panic!("{warned:?}") };
+    assert_eq!((&warned["level"], &warned["name"]), (&json!("WARN"), &json!("POLING_INTERVAL")));
+    assert_eq!(warned["meant"], "POLLING_INTERVAL");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
+#[test]
+fn a_filter_that_shows_nothing_of_it_is_said_all_the_same() {
+    for (filter, is_said) in [("kube=debug", true), ("error", false)] {
+        let variables = [("RUST_LOG", filter), ("KUBECONFIG", "/nowhere/kubeconfig")];
+        let ended = run(&variables);
+        assert_eq!(ended.said.contains("RUST_LOG is"), is_said, "{ended:?}");
     }
 }
 
