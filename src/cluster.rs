@@ -17,11 +17,7 @@ mod shared_scan;
 mod table;
 mod trust;
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -30,7 +26,7 @@ use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::{sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 pub use self::error::ApiError;
 use self::{
@@ -296,7 +292,7 @@ async fn by<T>(
     end: Instant,
     work: impl Future<Output = Result<T, ApiError>>,
 ) -> Result<T, ApiError> {
-    timeout_at(end.into(), work).await.unwrap_or(Err(ApiError::TooLate))
+    timeout_at(end, work).await.unwrap_or(Err(ApiError::TooLate))
 }
 
 fn get(path: &str) -> Request<Vec<u8>> {

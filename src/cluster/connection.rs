@@ -4,7 +4,7 @@
 use std::{
     fmt,
     sync::{Mutex, PoisonError},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use futures::FutureExt as _;
 use http::header::AUTHORIZATION;
 use http::{Request, Response, request::Parts};
 use kube::{Client, Config, client::Body};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::Instant};
 
 #[cfg(feature = "aws")]
 use super::remote::Remote;

@@ -11,10 +11,9 @@ mod watch;
 use std::{
     hash::RandomState,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
-    time::Instant,
 };
 
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::Instant};
 
 use self::{
     records::{Listed, Records},
@@ -83,12 +82,13 @@ impl Index {
 
     /// Gives the number of GitRepos that are held, and when the last of the watches was confirmed, but for those of
     /// namespaces that may not be read; `None` for the time while the index is not to be relied on.
-    pub fn state(&self) -> (usize, Option<Instant>) {
+    pub fn state(&self) -> (usize, Option<std::time::Instant>) {
         let scopes: Vec<_> = self.scopes.iter().map(|scope| scope.read()).collect();
         let size = scopes.iter().map(|held| held.records.len()).sum();
         let read = scopes.iter().filter(|held| held.denied.is_none());
         let confirmed: Option<Vec<_>> = read.map(|held| held.confirmed).collect();
-        (size, confirmed.and_then(|confirmed| confirmed.into_iter().min()))
+        let last = confirmed.and_then(|confirmed| confirmed.into_iter().min());
+        (size, last.map(Instant::into_std))
     }
 }
 

@@ -3,7 +3,7 @@
 //! The API server prints a list as a [Table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables);
 //! Fleet's column `Repo` is `spec.repo` verbatim. A row holds no namespace unless its metadata is asked for.
 
-use std::{fmt, io::Read, time::Instant};
+use std::{fmt, io::Read};
 
 use bytes::{Buf as _, Bytes};
 use http::Method;
@@ -13,7 +13,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by, encoded, gitrepos_path,

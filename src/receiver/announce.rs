@@ -1,16 +1,14 @@
 //! Carries a plan out: brings each planned commit to its GitRepo, whatever happens to either meanwhile.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures::{StreamExt as _, stream};
-use tokio::time::{sleep_until, timeout_at};
+use jiff::Timestamp;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     Progress, Receiver,
-    order::{Seen, Turn},
+    order::{Seen, Times, Turn},
     patch::is_tested_alike,
     plan::Plan,
     progress::Limits,
@@ -40,6 +38,8 @@ struct Announcement<'a> {
     /// Whether the GitRepo was read since it was found: what was found may be old.
     fresh: bool,
     seen: Seen,
+    /// When what is announced to it was first seen.
+    looked: Timestamp,
     /// Whether the polling interval may be ours; `None` while that was not tried.
     interval: Option<bool>,
     /// What the API server did not take because the GitRepo is another by now, or for good.
@@ -115,7 +115,7 @@ impl<'a> Announcement<'a> {
         progress: &'a Progress,
         planned: Planned,
     ) -> Self {
-        let late = progress.times().waited();
+        let times = progress.times();
         Self {
             receiver,
             judge,
@@ -125,7 +125,8 @@ impl<'a> Announcement<'a> {
             shown: planned.is_verified(),
             planned,
             fresh: false,
-            seen: Seen { at_before: false, late },
+            seen: Seen { at_before: false, late: times.waited() },
+            looked: times.now,
             interval: None,
             refused: false,
             unanswered: false,
@@ -137,7 +138,7 @@ impl<'a> Announcement<'a> {
     /// Announces within the limits. A polling interval that was set for a commit which does not come is taken back.
     async fn announce(&mut self) -> Result<Fate, Unannounced> {
         let end = self.limits.end;
-        let outcome = match timeout_at(end.into(), self.rounds()).await {
+        let outcome = match timeout_at(end, self.rounds()).await {
             Ok(outcome) => outcome,
             Err(_elapsed) => Err(ApiError::TooLate.into()),
         };
@@ -166,7 +167,7 @@ impl<'a> Announcement<'a> {
                 Round::Done(fate) => return Ok(fate),
                 Round::Again(again) => again,
             };
-            sleep_until(again.into()).await;
+            sleep_until(again).await;
             if let Some(fate) = self.read_again().await? {
                 return Ok(fate);
             }
@@ -178,7 +179,7 @@ impl<'a> Announcement<'a> {
         let (gitrepo, follows) = (self.planned.gitrepo(), self.planned.follows());
         self.seen.at_before |=
             follows.before.as_ref().is_some_and(|before| gitrepo.announces(before));
-        let times = self.progress.times();
+        let times = Times { looked: self.looked, ..self.progress.times() };
         match self.receiver.history.turn(gitrepo, follows, self.seen, times) {
             Turn::Announce => self.attempt().await,
             _ if !self.fresh => Ok(Round::Again(Instant::now())),
@@ -222,8 +223,7 @@ impl<'a> Announcement<'a> {
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
             return Ok(Some(Fate::Skipped(Reason::Gone)));
         };
-        let read = || cluster.gitrepo(namespace, name);
-        let Some(now) = cluster.retrying(self.limits.retry_until, read).await? else {
+        let Some(now) = cluster.gitrepo(namespace, name).await? else {
             return Ok(Some(Fate::Skipped(Reason::Gone)));
         };
         if !is_still_of(&self.push.repository, self.planned.gitrepo(), &now) {
@@ -236,6 +236,9 @@ impl<'a> Announcement<'a> {
                 if refused && is_tested_alike(&self.planned, &planned) {
                     // It is as it was, so it was not for that.
                     return Err(ApiError::Unprocessable.into());
+                }
+                if !is_announced_alike(self.planned.gitrepo(), planned.gitrepo()) {
+                    self.looked = self.progress.times().now;
                 }
                 self.shown = planned.is_verified();
                 self.planned = *planned;
@@ -269,4 +272,9 @@ impl<'a> Announcement<'a> {
 fn is_still_of(repository: &Repository, before: &GitRepo, now: &GitRepo) -> bool {
     let is_named = || now.spec.repo_url().is_some_and(|url| repository.is(&url));
     before.spec.repo == now.spec.repo || (matches!(repository, Repository::Urls(_)) && is_named())
+}
+
+/// Whether nothing was announced to a GitRepo meanwhile.
+fn is_announced_alike(before: &GitRepo, now: &GitRepo) -> bool {
+    (before.announced(), before.announced_at()) == (now.announced(), now.announced_at())
 }

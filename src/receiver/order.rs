@@ -5,10 +5,11 @@ use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use crate::{
     event::CommitId,
@@ -43,10 +44,12 @@ pub(super) enum Turn {
     Wait,
 }
 
-/// When a push was received, and what the same clock says now.
+/// When a push was received, when its GitRepo was looked at, and what the same clock says now.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Times {
     pub(super) received: Timestamp,
+    /// When what is announced was first seen.
+    pub(super) looked: Timestamp,
     pub(super) now: Timestamp,
 }
 
@@ -119,26 +122,20 @@ impl History {
         }
         let announced = match theirs {
             Some(theirs) => Announced::of_known(theirs, &ours),
-            None => Announced::at(gitrepo.announced_at(), times),
+            None => Announced::at(gitrepo.announced_at(), seen, times),
         };
-        let same_second = match announced {
+        let in_the_end = match announced {
             Announced::Later => return Turn::Superseded,
             Announced::Earlier => return Turn::Announce,
             Announced::Unclear { perhaps_later: true, .. } if seen.at_before => {
                 return Turn::Superseded;
             }
-            Announced::Unclear { same_second, .. } => same_second,
+            Announced::Unclear { in_the_end, .. } => in_the_end,
         };
         if follows.before.as_ref().is_none_or(|before| may_be_at(gitrepo, before)) {
             return Turn::Announce;
         }
-        match same_second && seen.late {
-            _ if !times.waited() => Turn::Wait,
-            // Of two pushes in one second the other was announced, and does not begin where ours ends up: ours is before it.
-            true => Turn::Superseded,
-            // One announcement too many does no harm where Fleet asks Git for the head; one too few does.
-            false => Turn::Announce,
-        }
+        if times.waited() { in_the_end } else { Turn::Wait }
     }
 
     fn key(&self, gitrepo: &GitRepo) -> u64 {
@@ -180,10 +177,12 @@ impl Pushes {
 enum Announced {
     Earlier,
     Later,
-    /// Within one second, or nobody knows; whether nothing speaks against later, and whether it was the same second.
+    /// There may be one between, or nobody knows.
     Unclear {
+        /// Whether nothing speaks against later.
         perhaps_later: bool,
-        same_second: bool,
+        /// Whose turn it is where the push between does not come.
+        in_the_end: Turn,
     },
 }
 
@@ -195,25 +194,26 @@ impl Announced {
         let alike =
             ours.before.is_none() || theirs.before.is_none() || ours.before == theirs.before;
         match apart.is_negative() {
-            perhaps_later if !alike && apart.abs() < WAIT_FOR_THE_ONE_BETWEEN => {
-                Self::Unclear { perhaps_later, same_second: false }
-            }
-            true => Self::Later,
-            false => Self::Earlier,
+            true if alike || apart.abs() >= WAIT_FOR_THE_ONE_BETWEEN => Self::Later,
+            true => Self::Unclear { perhaps_later: true, in_the_end: Turn::Superseded },
+            false if alike => Self::Earlier,
+            false => Self::Unclear { perhaps_later: false, in_the_end: Turn::Announce },
         }
     }
 
     /// Some process announced it that received it at `time`, a whole second; Fleet before 0.15.3 does not keep it.
-    fn at(time: Option<Timestamp>, times: Times) -> Self {
-        let (received, now) = (times.received.as_second(), times.now.as_second());
-        match time.map(Timestamp::as_second) {
-            // Later than now is no time: the clocks differ.
-            Some(at) if at > received && at <= now => Self::Later,
-            Some(at) => {
-                Self::Unclear { perhaps_later: at >= received, same_second: at == received }
-            }
-            None => Self::Unclear { perhaps_later: true, same_second: false },
-        }
+    fn at(time: Option<Timestamp>, seen: Seen, times: Times) -> Self {
+        let (received, looked) = (times.received.as_second(), times.looked.as_second());
+        // One announcement too many does no harm where Fleet asks Git for the head; one too few does.
+        let (perhaps_later, in_the_end) = match time.map(Timestamp::as_second) {
+            // What was yet to come when it was seen first is no time: the clocks differ.
+            Some(at) if at > received && at <= looked => return Self::Later,
+            // Of two pushes in one second the other was announced, and begins not where ours ends: ours leads there.
+            Some(at) if at == received && seen.late => (true, Turn::Superseded),
+            Some(at) => (at >= received, Turn::Announce),
+            None => (true, Turn::Announce),
+        };
+        Self::Unclear { perhaps_later, in_the_end }
     }
 }
 
@@ -287,7 +287,7 @@ mod tests {
 
     /// A push, received and looked at.
     fn times(received: i64, now: i64) -> Times {
-        Times { received: at(received), now: at(now) }
+        Times { received: at(received), looked: at(now), now: at(now) }
     }
 
     fn push(before: &str, after: &str) -> Move {

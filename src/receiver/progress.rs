@@ -2,10 +2,11 @@
 
 use std::{
     sync::atomic::{AtomicU8, AtomicUsize, Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
+use tokio::time::Instant;
 
 use super::order::Times;
 
@@ -48,10 +49,10 @@ pub struct Progress {
 
 impl Progress {
     /// Received now; it has to be answered by `deadline`.
-    pub fn new(deadline: Instant) -> Self {
+    pub fn new(deadline: impl Into<Instant>) -> Self {
         let now = Timestamp::now();
         Self {
-            deadline,
+            deadline: deadline.into(),
             came: (now, Instant::now()),
             received: now,
             judged_at: now,
@@ -62,9 +63,20 @@ impl Progress {
     }
 
     /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`.
-    pub fn redelivery(deadline: Instant, received: Timestamp, judged_at: Timestamp) -> Self {
+    pub fn redelivery(
+        deadline: impl Into<Instant>,
+        received: Timestamp,
+        judged_at: Timestamp,
+    ) -> Self {
         let now = Self::new(deadline);
         Self { received: received.min(now.received), judged_at, ..now }
+    }
+
+    /// By a clock that says `now` at this moment.
+    #[must_use]
+    pub fn by_the_clock(self, now: Timestamp) -> Self {
+        let received = if self.received == self.came.0 { now } else { self.received.min(now) };
+        Self { received, judged_at: now, came: (now, self.came.1), ..self }
     }
 
     /// Nothing goes on after the deadline, patches neither.
@@ -83,12 +95,12 @@ impl Progress {
         let (wall, clock) = self.came;
         let passed = SignedDuration::try_from(clock.elapsed()).unwrap_or(SignedDuration::MAX);
         let now = wall.checked_add(passed).unwrap_or(Timestamp::MAX);
-        Times { received: self.received, now }
+        Times { received: self.received, looked: now, now }
     }
 
     /// By when it has to be answered.
-    pub const fn deadline(&self) -> Instant {
-        self.deadline
+    pub fn deadline(&self) -> std::time::Instant {
+        self.deadline.into_std()
     }
 
     /// Whether nothing goes on after the deadline.

@@ -27,7 +27,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 
 use self::{
     faults::Behaviour,
@@ -64,6 +64,7 @@ struct Inner {
     behaviour: Behaviour,
     watch_faults: Faults,
     patches: Patches,
+    stirred: Arc<Notify>,
 }
 
 /// How many patches of the function are under way, and were at the most.
@@ -82,9 +83,19 @@ impl ApiServer {
         let server = Self::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("is bound");
-        let router = Router::new().fallback(answer).with_state(server.clone());
+        let router = server.service();
         tokio::spawn(async move { axum::serve(listener, router).await });
         (server, address)
+    }
+
+    /// As a service in the process, without a socket.
+    pub fn service(&self) -> Router {
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+
+    /// Is notified whenever a watch may have something to say.
+    pub fn stirred(&self) -> Arc<Notify> {
+        Arc::clone(&self.inner().stirred)
     }
 
     /// All requests so far, in the order in which they came in.
@@ -127,6 +138,7 @@ impl ApiServer {
         let mut inner = self.inner();
         let version = inner.objects.version();
         disturb(&mut inner.watch_faults, version);
+        inner.stirred.notify_waiters();
     }
 
     pub fn watch_faults(&self) -> Faults {
@@ -218,7 +230,11 @@ async fn answer(
             content_type: text(header::CONTENT_TYPE),
             body: serde_json::from_slice(&body).unwrap_or_default(),
         };
-        match route(&mut server.inner(), &method, uri.path(), &request) {
+        let routed = route(&mut server.inner(), &method, uri.path(), &request);
+        if method != Method::GET {
+            server.stirred().notify_waiters();
+        }
+        match routed {
             // A Table is text already, since the order of its fields matters.
             Ok(Value::String(table)) => table.into_response(),
             Ok(value) => (StatusCode::OK, axum::Json(value)).into_response(),

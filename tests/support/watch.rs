@@ -1,17 +1,17 @@
 //! Watches of the embedded API server: each change as a line of JSON, as it happens, and the faults of watches.
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, pin::pin, time::Duration};
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
 use futures::stream::unfold;
 use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, timeout_at};
 
 use super::ApiServer;
 
-/// How often a watch looks whether anything has changed.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// For how long a frozen watch stays silent at the most.
+const SILENCE: Duration = Duration::from_secs(3600);
 
 /// A change of an object, and the version that it made.
 #[derive(Clone)]
@@ -48,6 +48,9 @@ pub fn answer(server: ApiServer, watched: Watched, since: u64, time: Duration) -
         unfold((server, watched, Some(since)), move |(server, watched, since)| async move {
             let since = since?;
             loop {
+                let stirred = server.stirred();
+                let mut stirred = pin!(stirred.notified());
+                stirred.as_mut().enable();
                 let faults = server.watch_faults();
                 if faults.cuts != cuts || (Instant::now() >= end && !faults.frozen) {
                     return None;
@@ -63,7 +66,7 @@ pub fn answer(server: ApiServer, watched: Watched, since: u64, time: Duration) -
                     let event = json!({ "type": change.event, "object": change.object });
                     return Some((line(&event), (server, watched, Some(change.version))));
                 }
-                sleep(LOOK_EVERY).await;
+                let _ = timeout_at(if faults.frozen { end + SILENCE } else { end }, stirred).await;
             }
         });
     Response::new(Body::from_stream(changes))

@@ -4,14 +4,11 @@
 //! the API server streams no lists it reads every object from etcd, or holds all of them at once. This one lists from
 //! the API server's cache and keeps of each object a record, while the answer arrives.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderValue, Method, StatusCode, header::ACCEPT_ENCODING};
 use kube::client::Body;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::{
     Scope,
@@ -109,7 +106,7 @@ impl Watch {
         let mut changes = Changes::new(body);
         let end = opened + time + WATCH_TIME_MARGIN;
         loop {
-            match timeout_at(end.into(), changes.next()).await {
+            match timeout_at(end, changes.next()).await {
                 Ok(Some(change)) => *version = Some(self.take(change?)?),
                 Ok(None) if opened.elapsed() < OPEN_TIME_LIMIT.min(time / 2) => {
                     return Err(Broken::Refused);
