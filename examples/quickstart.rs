@@ -109,11 +109,10 @@ async fn start_service(api_server: &str) -> anyhow::Result<(String, JoinHandle<i
     let variable = |name: &str| match name {
         "KUBECONFIG" => Some(kubeconfig.display().to_string()),
         "HOST" => Some("127.0.0.1".to_owned()),
-        "LOG_FORMAT" => Some("text".to_owned()),
         "METRICS_PORT" => Some("0".to_owned()),
-        "PORT" | "RUST_LOG" => {
-            env::var(name).ok().or_else(|| (name == "RUST_LOG").then(|| "warn".to_owned()))
-        }
+        "PORT" => env::var(name).ok(),
+        "RUST_LOG" => Some(env::var(name).unwrap_or_else(|_| "warn".to_owned())),
+        "LOG_FORMAT" => Some(env::var(name).unwrap_or_else(|_| "text".to_owned())),
         _ => None,
     };
     let config = Config::from_variables(&variable, None)?;

@@ -130,7 +130,7 @@ impl Shell {
             .args(["-euo", "pipefail", "-c", &block.text])
             .current_dir(folder)
             .env_clear()
-            .envs(env::vars().filter(|(name, _)| !is_set_by_cargo(name)))
+            .envs(self::variables())
             .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -180,14 +180,19 @@ impl Drop for Shell {
     }
 }
 
-/// Whether cargo has set it for this test: build scripts look at some of them, and would build it all again.
+/// The variables of whoever runs the tests, without what cargo sets for one: build scripts look at some of that, and
+/// would build it all again.
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
+    env::vars().filter(|(name, _)| !is_set_by_cargo(name))
+}
+
 fn is_set_by_cargo(name: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
 
-fn free_port() -> String {
+pub(crate) fn free_port() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("is bound").port().to_string()
 }

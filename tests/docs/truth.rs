@@ -1,8 +1,13 @@
 //! What the pages say of the program is what its source says: variables, outcomes, limits.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, process::Command};
 
-use crate::page::{read, root};
+use serde_json::{Map, Value};
+
+use crate::{
+    commands::{free_port, variables},
+    page::{read, root},
+};
 
 /// What reqwest and kube read by themselves.
 const READ_BY_LIBRARIES: [&str; 2] = ["HTTPS_PROXY", "NO_PROXY"];
@@ -64,6 +69,28 @@ fn every_figure_is_on_the_operating_page() {
             page.contains(&format!("`fleet_webhook_{figure}")),
             "{figure} is not in docs/operating.md"
         );
+    }
+}
+
+#[test]
+fn every_field_of_a_deliverys_log_line_is_on_the_operating_page() {
+    let page = read("docs/operating.md");
+    let quickstart = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", "quickstart", "--", "--json"])
+        .current_dir(root())
+        .env_clear()
+        .envs(variables())
+        .envs([("RUST_LOG", "info"), ("LOG_FORMAT", "json"), ("PORT", &free_port())])
+        .output()
+        .expect("cargo runs");
+    let log = String::from_utf8(quickstart.stderr).expect("is text");
+    let lines =
+        log.lines().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+    let is_delivery = |line: &Map<String, Value>| line.get("message") == Some(&"delivery".into());
+    let lines: Vec<_> = lines.filter(is_delivery).collect();
+    assert!(lines.len() > 10, "{log}");
+    for field in lines.iter().flat_map(|line| line.keys()) {
+        assert!(page.contains(&format!("`{field}`")), "{field} is not in docs/operating.md");
     }
 }
 
