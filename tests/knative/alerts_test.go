@@ -2,7 +2,6 @@ package knative
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -13,9 +12,7 @@ import (
 
 // Prometheus' own tool plays the figures of testdata/alerts.yaml to the alerts.
 func TestAlertsRingWhenTheyShouldAndOnlyThen(t *testing.T) {
-	if _, err := exec.LookPath("promtool"); err != nil {
-		t.Skip("no promtool; tests/tools/install has it")
-	}
+	needs(t, "promtool")
 	rule := find(t, render(t, "testdata/monitored"), "monitoring.coreos.com/v1", "PrometheusRule")
 	var read struct{ Spec map[string]any }
 	if err := yaml.Unmarshal(rule.text, &read); err != nil {

@@ -255,6 +255,18 @@ spec: {repo: "https://git.example.com/shop", branch: main, paths: [a, b], target
 	}
 }
 
+// needs is for a program that tests/tools/install installs: tests/run, which sets CLUSTER, leaves no test out.
+func needs(t *testing.T, program string) {
+	t.Helper()
+	if _, err := exec.LookPath(program); err == nil {
+		return
+	}
+	if os.Getenv("CLUSTER") != "" {
+		t.Fatalf("no %s on the PATH", program)
+	}
+	t.Skipf("no %s on the PATH", program)
+}
+
 // eventually waits up to a minute for what a busy machine does late.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()

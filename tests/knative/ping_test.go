@@ -17,9 +17,7 @@ import (
 
 // What `helm test` runs in its pod, run here; the service's answers are those of contract §6 to a ping.
 func TestThePingOfHelmTestIsSignedAndItsAnswerCounts(t *testing.T) {
-	if _, err := exec.LookPath("wget"); err != nil {
-		t.Skip("no wget")
-	}
+	needs(t, "wget")
 	rendered, err := run("", helm(t), "template", "fleet-webhook", chart, "--namespace", rancher,
 		"--show-only=templates/tests/ping.yaml")
 	if err != nil {
