@@ -200,6 +200,8 @@ pub struct Outcome {
     /// Whether its sender may know of it what is not the same for everybody: a secret verifies the delivery, or none is
     /// needed.
     pub trusted: bool,
+    /// Whether a secret verifies the delivery, so that its sender may know why.
+    pub verified: bool,
 }
 
 /// What a delivery is about, as its unverified sender says; printable.
@@ -254,12 +256,29 @@ impl Outcome {
             detail: None,
             report: Report::default(),
             trusted: false,
+            verified: false,
         }
     }
 
     pub(crate) fn because(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());
         self
+    }
+
+    /// Says why nothing is done for a push, if nothing else is said of it.
+    pub(crate) fn explained(self) -> Self {
+        if self.kind != Kind::Ignored || self.detail.is_some() {
+            return self;
+        }
+        let repository = &self.subject.repository;
+        let why = match self.report.skipped_count() {
+            0 => format!("no GitRepo names {repository}"),
+            1 => format!("one GitRepo names {repository}, and has its reason not to move"),
+            many => {
+                format!("{many} GitRepos name {repository}, and each has its reason not to move")
+            }
+        };
+        self.because(why)
     }
 
     /// The JSON for the caller; names only GitRepos whose governing secret verified the delivery.
@@ -280,7 +299,7 @@ impl Outcome {
             }),
             patched: answered.then(|| shown(&self.report.patched)),
             skipped: answered.then(|| shown(&self.report.skipped)),
-            detail: self.detail.as_deref().filter(|_| self.is_of_the_request()),
+            detail: self.detail.as_deref().filter(|_| self.verified || self.is_of_the_request()),
         };
         to_raw_value(&body).expect("names and numbers are JSON")
     }

@@ -97,7 +97,8 @@ impl Receiver {
             }
             Event::Push(push) => {
                 let outcome = self.push(push, sender, progress).await;
-                Outcome { subject: Subject::new(&push.repository, Some(&push.refs)), ..outcome }
+                let subject = Subject::new(&push.repository, Some(&push.refs));
+                Outcome { subject, ..outcome }.explained()
             }
         }
     }

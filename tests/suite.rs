@@ -15,6 +15,8 @@ mod support;
 mod bitbucket_server;
 #[path = "suite/bodies.rs"]
 mod bodies;
+#[path = "suite/bursts.rs"]
+mod bursts;
 #[path = "suite/conformance.rs"]
 mod conformance;
 #[path = "suite/connections.rs"]

@@ -101,7 +101,8 @@ fn unknown() -> Diagnostic {
     Diagnostic {
         error_type: "UnknownEvent".to_owned(),
         error_message:
-            "no event of API Gateway, a Function URL, a load balancer, EventBridge or SQS"
+            "no event of API Gateway, a Function URL, a load balancer, EventBridge or SQS; CodeCommit \
+             sends by a rule of EventBridge, not by a trigger of its own"
                 .to_owned(),
     }
 }

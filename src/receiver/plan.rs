@@ -87,6 +87,7 @@ impl Plan {
             detail: self.unavailable.or(why_refused).or(denied),
             report: self.report,
             trusted: judge.trusts_sender(),
+            verified: judge.any_verified(),
             ..Outcome::new(kind)
         }
     }

@@ -17,6 +17,7 @@ use crate::{
 on_both!(
     a_body_in_chunks_is_taken_up_to_the_limit_and_refused_over_it,
     that_a_body_is_too_large_counts_before_its_type,
+    a_sender_of_too_much_reads_why_though_it_sends_on,
     a_body_with_one_byte_changed_in_place_is_refused,
     a_body_that_stops_in_the_middle_is_incomplete_at_the_deadline,
 );
@@ -64,6 +65,22 @@ async fn that_a_body_is_too_large_counts_before_its_type(space: &Space) {
         let answer = function.deliver(&headers, "x".repeat(1000)).await;
         let outcome = "unsupported_media_type";
         assert_eq!((answer.status, answer.outcome()), (415, outcome), "{provider}");
+    }
+    untouched(space).await;
+}
+
+/// A proxy sends on while it is refused; hung up on, it would see a broken pipe and answer 502.
+async fn a_sender_of_too_much_reads_why_though_it_sends_on(space: &Space) {
+    let function = prepared(space, &[("MAX_BODY_BYTES", "1000")]).await;
+    let headers = [("content-type", "application/json"), ("x-github-event", "push")];
+    for length in [100_000, 20_000_000] {
+        let mut sender = Sender::announcing(&function, &headers, length).await;
+        for _ in 0..10 {
+            assert!(sender.is_read(" ".repeat(length / 10)).await, "{length}");
+        }
+        let answer = sender.answer().await;
+        assert_eq!((answer.status, answer.outcome()), (413, "too_large"), "{length}");
+        assert_eq!(answer.body["detail"], "larger than MAX_BODY_BYTES");
     }
     untouched(space).await;
 }

@@ -279,3 +279,63 @@ async fn with_a_queue_the_service_is_ready_at_once() {
     assert_eq!(function.request("GET", "/readyz").await.status, 503);
     std::fs::remove_file(nowhere).unwrap();
 }
+
+#[tokio::test]
+async fn an_event_in_structured_mode_is_taken_as_one_in_binary_mode() {
+    let (space, sink, function) = start(&[]).await;
+    break_down(&space);
+    assert_eq!(function.push(&space, SECRET, "refs/heads/main", NEW).await.status, 202);
+    mend(&space);
+    let data: Value = serde_json::from_str(&sink.events()[0].body).expect("is JSON");
+    let event = json!({
+        "specversion": "1.0", "type": "dev.fleet-webhook.delivery", "source": "fleet-webhook", "id": "1",
+        "datacontenttype": "application/json", "data": data,
+    });
+    let headers = [("content-type", "application/cloudevents+json; charset=UTF-8")];
+
+    let answer = function.deliver(&headers, event.to_string()).await;
+
+    assert_eq!((answer.status, answer.body), (204, Value::Null), "{}", function.log());
+    assert_eq!(space.commit("shop").await.as_deref(), Some(NEW));
+    let others =
+        json!({ "specversion": "1.0", "type": "others", "source": "x", "id": "1", "data": {} });
+    let answer = function.deliver(&headers, others.to_string()).await;
+    assert_eq!((answer.status, answer.outcome()), (415, "unsupported_media_type"));
+}
+
+#[tokio::test]
+async fn a_sink_is_reached_by_the_proxy_that_is_set() {
+    let proxy = Sink::start().await;
+    let (space, _, function) = start(&[
+        ("K_SINK", "http://broker.example/here"),
+        ("HTTP_PROXY", &proxy.url),
+        ("NO_PROXY", "127.0.0.1,, localhost,"),
+    ])
+    .await;
+    break_down(&space);
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (202, "queued"), "{}", function.log());
+    assert_eq!(proxy.events()[0].header("host"), "broker.example");
+}
+
+#[tokio::test]
+async fn what_the_queue_does_not_take_is_an_error_in_the_log_and_counted() {
+    let (space, sink, function) = start(&[]).await;
+    break_down(&space);
+    sink.answers(500);
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"));
+    let line = &function.deliveries_logged(1).await[0];
+    assert_eq!((&line["level"], &line["client.address"]), (&json!("WARN"), &json!("127.0.0.1")));
+    let log = function.log();
+    let errors = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let errors: Vec<_> = errors.filter(|line| line["level"] == "ERROR").collect();
+    let [error] = &errors[..] else { panic!("{errors:?}") };
+    assert!(error["message"].as_str().unwrap().starts_with("could not be queued"), "{error}");
+    let counted = "fleet_webhook_deliveries_not_queued_total{provider=\"github\"} 1";
+    assert!(function.figures().await.contains(counted));
+}

@@ -41,6 +41,11 @@ impl Sender {
         let _ = self.0.write_all(bytes.as_ref()).await;
     }
 
+    /// Sends more of the body; tells whether it was taken from us.
+    pub async fn is_read(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.0.write_all(bytes.as_ref()).await.is_ok()
+    }
+
     /// Sends one chunk; an empty one is the last.
     pub async fn chunk(&mut self, bytes: &[u8]) {
         let head = format!("{:x}\r\n", bytes.len());
