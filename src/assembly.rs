@@ -4,17 +4,21 @@ use std::sync::Arc;
 
 use tokio_util::task::TaskTracker;
 
+#[cfg(all(feature = "aws", feature = "knative"))]
+use crate::adapter::pull::{Holds, Pull};
 #[cfg(feature = "knative")]
 use crate::cluster::index::Index;
 use crate::{
-    adapter::{memory::Memory, readiness::Readiness, service::Service},
-    cluster::{connect::connect, lookup::Lookup},
+    adapter::{destination::Destination, memory::Memory, readiness::Readiness, service::Service},
+    cluster::{Cluster, connect::connect, lookup::Lookup},
     config::{Config, Platform},
     receiver::{Receiver, patch::Patcher},
     retry::{RetryQueue, Untrusted},
     secret::{source::SecretSource, store::SecretStore},
     telemetry::Metrics,
 };
+#[cfg(feature = "aws")]
+use crate::{aws::sqs::Queue, forward::Forwarder};
 
 /// The parts, ready for a driver.
 #[derive(Debug)]
@@ -24,7 +28,10 @@ pub struct Assembly {
     /// Keeps GitRepos at hand; not on Lambda, which is frozen between events.
     #[cfg(feature = "knative")]
     pub index: Option<Arc<Index>>,
-    /// The API server, for the log.
+    /// From where deliveries are taken as well.
+    #[cfg(all(feature = "aws", feature = "knative"))]
+    pub pulls: Vec<Pull>,
+    /// The API server or the queues, for the log.
     pub cluster: String,
     /// Where the global secret is looked for, for the log.
     pub secret: String,
@@ -40,34 +47,19 @@ impl Assembly {
             Some(function) => Metrics::embedded(function.clone()),
             None => Metrics::new(),
         });
-        let (cluster, url) = connect(config.cluster.clone(), Arc::clone(&metrics)).await?;
-        let global = config.global_secret.clone();
-        let secret = global.to_string();
-        let source = SecretSource::new(cluster.clone(), global, config.rotation_window);
-        let (cache_ttl, lookup_ttl) = (config.secret_cache_ttl, config.lookup_cache_ttl);
-        let secrets = SecretStore::new(source, cache_ttl, lookup_ttl);
-        let lookup = Lookup::new(cluster.clone(), config.gitrepo_namespaces.clone(), lookup_ttl);
-        #[cfg(feature = "knative")]
-        let index = (config.platform == Platform::Http)
-            .then(|| Arc::new(Index::start(&cluster, &config.gitrepo_namespaces)));
-        #[cfg(feature = "knative")]
-        let lookup = match &index {
-            Some(index) => lookup.with_index(Arc::clone(index)),
-            None => lookup,
+        let way = match config.forward_queue_urls.is_empty() {
+            true => Way::to_cluster(config, &metrics).await?,
+            false => Way::to_queues(config).await?,
         };
-        let patcher = Patcher::new(cluster.clone(), config.polling_interval.clone());
         let retry = retry_queue(config).await?.map(Arc::new);
+        let mut readiness = Readiness::new(retry.is_some());
+        if config.delivery_queue_url.is_some() {
+            readiness = readiness.awaiting_queue();
+        }
         let service = Service {
-            receiver: Arc::new(Receiver::new(
-                cluster,
-                secrets,
-                lookup,
-                patcher,
-                config.unsigned,
-                config.host_aliases.clone(),
-            )),
+            destination: way.destination,
             metrics,
-            readiness: Arc::new(Readiness::new(retry.is_some())),
+            readiness: Arc::new(readiness),
             retry,
             tasks: TaskTracker::new(),
             memory: Memory::for_bodies_of(config.max_body_bytes),
@@ -77,18 +69,29 @@ impl Assembly {
         Ok(Self {
             service,
             #[cfg(feature = "knative")]
-            index,
-            cluster: url,
-            secret,
+            index: way.index,
+            #[cfg(all(feature = "aws", feature = "knative"))]
+            pulls: pulls(config).await,
+            cluster: way.name,
+            secret: config.global_secret.to_string(),
         })
+    }
+
+    /// Takes deliveries out of queues too, if there are any to take them from.
+    #[cfg(feature = "knative")]
+    pub fn start_pulling(&self) {
+        #[cfg(feature = "aws")]
+        for pull in &self.pulls {
+            self.service.tasks.spawn(pull.clone().run(self.service.clone()));
+        }
     }
 
     /// Logs which cluster, where the global secret is looked for, and whether it is there.
     pub fn announce(&self) -> impl Future<Output = ()> + use<> {
-        let receiver = Arc::clone(&self.service.receiver);
+        let destination = self.service.destination.clone();
         let (cluster, secret) = (self.cluster.clone(), self.secret.clone());
         async move {
-            let present = match receiver.secrets().global_is_there().await {
+            let present = match destination.secrets().global_is_there().await {
                 Ok(true) => "yes".to_owned(),
                 Ok(false) => "no".to_owned(),
                 Err(error) => error.to_string(),
@@ -105,6 +108,84 @@ impl Assembly {
             );
         }
     }
+}
+
+/// Who takes deliveries, and what the log calls the place where they go.
+struct Way {
+    destination: Destination,
+    #[cfg(feature = "knative")]
+    index: Option<Arc<Index>>,
+    name: String,
+}
+
+impl Way {
+    async fn to_cluster(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+        let (cluster, name) = connect(config.cluster.clone(), Arc::clone(metrics)).await?;
+        let lookup_ttl = config.lookup_cache_ttl;
+        let lookup = Lookup::new(cluster.clone(), config.gitrepo_namespaces.clone(), lookup_ttl);
+        #[cfg(feature = "knative")]
+        let index = (config.platform == Platform::Http)
+            .then(|| Arc::new(Index::start(&cluster, &config.gitrepo_namespaces)));
+        #[cfg(feature = "knative")]
+        let lookup = match &index {
+            Some(index) => lookup.with_index(Arc::clone(index)),
+            None => lookup,
+        };
+        let patcher = Patcher::new(cluster.clone(), config.polling_interval.clone());
+        let secrets = secret_store(config, Some(cluster.clone()));
+        let aliases = config.host_aliases.clone();
+        let receiver = Receiver::new(cluster, secrets, lookup, patcher, config.unsigned, aliases);
+        Ok(Self {
+            destination: Destination::Cluster(Arc::new(receiver)),
+            #[cfg(feature = "knative")]
+            index,
+            name,
+        })
+    }
+
+    #[cfg(feature = "aws")]
+    async fn to_queues(config: &Config) -> anyhow::Result<Self> {
+        let aws = crate::aws::config().await;
+        let urls = &config.forward_queue_urls;
+        let queues = urls.iter().map(|url| Queue::new(aws, url.clone())).collect();
+        let forwarder = Forwarder::new(secret_store(config, None), queues);
+        Ok(Self {
+            destination: Destination::Queues(Arc::new(forwarder)),
+            #[cfg(feature = "knative")]
+            index: None,
+            name: format!("none: deliveries go to {}", urls.join(", ")),
+        })
+    }
+
+    #[cfg(not(feature = "aws"))]
+    async fn to_queues(config: &Config) -> anyhow::Result<Self> {
+        match config.forward_queue_urls.first() {
+            Some(never) => match *never {},
+            None => anyhow::bail!("there are no queues to forward to"),
+        }
+    }
+}
+
+fn secret_store(config: &Config, cluster: Option<Cluster>) -> SecretStore {
+    let source = SecretSource::new(cluster, config.global_secret.clone(), config.rotation_window);
+    SecretStore::new(source, config.secret_cache_ttl, config.lookup_cache_ttl)
+}
+
+#[cfg(all(feature = "aws", feature = "knative"))]
+async fn pulls(config: &Config) -> Vec<Pull> {
+    let queues = [
+        (&config.delivery_queue_url, Holds::Deliveries),
+        // On Lambda an event source mapping brings what waits there.
+        (&config.retry_queue_url, Holds::Retries),
+    ];
+    let mut pulls = Vec::new();
+    for (url, holds) in queues {
+        let Some(url) = url.as_ref().filter(|_| config.platform == Platform::Http) else {
+            continue;
+        };
+        pulls.push(Pull::new(Queue::new(crate::aws::config().await, url.clone()), holds));
+    }
+    pulls
 }
 
 #[cfg_attr(

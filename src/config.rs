@@ -44,6 +44,10 @@ pub struct Config {
     pub polling_interval: Option<String>,
     /// `RETRY_QUEUE_URL`: the SQS queue for what the cluster cannot take now.
     pub retry_queue_url: Option<AwsName>,
+    /// `FORWARD_QUEUE_URLS`: the SQS queues to which deliveries go on; with any there is no cluster.
+    pub forward_queue_urls: Vec<AwsName>,
+    /// `DELIVERY_QUEUE_URL`: the SQS queue from which deliveries are taken as well.
+    pub delivery_queue_url: Option<AwsName>,
     /// `K_SINK`: the CloudEvents sink for the same.
     pub sink: Option<String>,
     /// `K_CA_CERTS`: what the sink's certificate may be signed with, beside the usual authorities; PEM.
@@ -200,6 +204,8 @@ impl Config {
             )?,
             polling_interval: variables.polling_interval()?,
             retry_queue_url: variables.retry_queue_url()?,
+            forward_queue_urls: variables.forward_queue_urls()?,
+            delivery_queue_url: variables.delivery_queue_url(platform)?,
             sink: variables.sink()?,
             sink_ca_certs: variables.sink_ca_certs()?,
             max_body_bytes: variables.positive("MAX_BODY_BYTES", 26_214_400)?,
@@ -316,6 +322,32 @@ mod tests {
         assert!(refusal(&both).starts_with("EKS_CLUSTER_NAME is \"prod\""));
         let both = [("KUBECONFIG_SECRET_ID", "s"), ("EKS_CLUSTER_NAME", "prod")];
         assert!(refusal(&both).starts_with("KUBECONFIG_SECRET_ID is \"s\""));
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn forwarding_needs_a_secret_in_secrets_manager_and_takes_no_cluster_and_no_other_queue() {
+        let urls = ("FORWARD_QUEUE_URLS", "https://sqs/a, https://sqs/b,");
+        let secret = ("WEBHOOK_SECRET_ID", "webhook");
+        let config = config(&[urls, secret]).expect("is taken");
+        assert_eq!(config.forward_queue_urls, ["https://sqs/a", "https://sqs/b"]);
+        for (variables, named) in [
+            (vec![urls], "WEBHOOK_SECRET_ID"),
+            (vec![("FORWARD_QUEUE_URLS", "queue"), secret], "FORWARD_QUEUE_URLS"),
+            (vec![("FORWARD_QUEUE_URLS", ","), secret], "FORWARD_QUEUE_URLS"),
+            (vec![urls, secret, ("KUBECONFIG", "/k")], "FORWARD_QUEUE_URLS"),
+            (vec![urls, secret, ("EKS_CLUSTER_NAME", "prod")], "FORWARD_QUEUE_URLS"),
+            (vec![urls, secret, ("RETRY_QUEUE_URL", "https://sqs/r")], "FORWARD_QUEUE_URLS"),
+            (vec![urls, secret, ("DELIVERY_QUEUE_URL", "https://sqs/d")], "FORWARD_QUEUE_URLS"),
+        ] {
+            assert!(refusal(&variables).contains(named), "{variables:?}");
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    #[test]
+    fn a_delivery_queue_is_one_url() {
+        assert!(refusal(&[("DELIVERY_QUEUE_URL", "queue")]).starts_with("DELIVERY_QUEUE_URL"));
     }
 
     #[cfg(feature = "aws")]

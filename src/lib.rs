@@ -13,12 +13,14 @@
 //! 5. What is verified and follows is patched; the [`outcome`] is the answer, the log line and the figures
 //!    ([`telemetry`]).
 //!
+//! With queues between, [`forward`] sends verified deliveries on, and [`adapter::pull`] takes them where the cluster is.
+//!
 //! # The floors
 //!
 //! Nothing points upward; `.ci/imports` checks it.
 //!
 //! ```text
-//! main → assembly → adapter → receiver → verdict → secret → cluster → aws
+//! main → assembly → adapter → forward → receiver → verdict → secret → cluster → aws
 //! provider → payload, signature → event → repo_url, delivery
 //! outcome → event, gitrepo;  telemetry → outcome
 //! ```
@@ -42,6 +44,8 @@ pub mod cluster;
 pub mod config;
 pub mod delivery;
 pub mod event;
+#[cfg(feature = "aws")]
+pub mod forward;
 pub mod gitrepo;
 pub mod outcome;
 mod payload;

@@ -76,6 +76,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
             let stop = stop_signal(config.shutdown_delay)?;
             let listeners = Listeners::bind(config.host, config.port, config.metrics_port).await?;
             let announced = tokio::spawn(assembly.announce());
+            assembly.start_pulling();
             let serve = knative::serve(listeners, assembly.service, assembly.index, stop);
             let served = Box::pin(serve).await;
             announced.abort();

@@ -27,6 +27,8 @@ pub enum Kind {
     InProgress,
     /// The delivery was handed to the retry queue.
     Queued,
+    /// The delivery was forwarded to the clusters' queues.
+    Forwarded,
     /// The API server or a secret store is not to be had.
     Unavailable,
     /// No secret verifies the delivery.
@@ -48,7 +50,7 @@ impl Kind {
     pub const fn status(self) -> StatusCode {
         match self {
             Self::Accepted | Self::Ignored | Self::Pong => StatusCode::OK,
-            Self::InProgress | Self::Queued => StatusCode::ACCEPTED,
+            Self::InProgress | Self::Queued | Self::Forwarded => StatusCode::ACCEPTED,
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Malformed | Self::UnknownProvider => StatusCode::BAD_REQUEST,
@@ -66,6 +68,7 @@ impl Kind {
             Self::Pong => "pong",
             Self::InProgress => "in_progress",
             Self::Queued => "queued",
+            Self::Forwarded => "forwarded",
             Self::Unavailable => "unavailable",
             Self::Unauthorized => "unauthorized",
             Self::Malformed => "malformed",

@@ -10,6 +10,7 @@ use reqwest::{Certificate, Client, redirect::Policy};
 use sha2::{Digest as _, Sha256};
 use tokio::time::timeout_at;
 
+pub(crate) use self::message::pack_within;
 pub use self::message::{Message, NoDelivery};
 #[cfg(feature = "aws")]
 use crate::aws::sqs;
@@ -17,7 +18,7 @@ use crate::{causes::causes, delivery::Delivery, trace::TraceContext};
 
 /// How large a message may be: [what SQS takes](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html),
 /// and about what brokers do.
-const MESSAGE_LIMIT: usize = 1024 * 1024;
+pub(crate) const MESSAGE_LIMIT: usize = 1024 * 1024;
 
 /// The type of the CloudEvents that hold deliveries.
 const EVENT_TYPE: &str = "dev.fleet-webhook.delivery";
@@ -106,15 +107,9 @@ impl RetryQueue {
         trace: &TraceContext,
         until: Instant,
     ) -> Result<(), HandOverError> {
-        // Packed it is a third larger; so that what cannot fit is not packed at all.
-        let size = delivery.raw().len();
-        if size > self.message_limit {
-            return Err(HandOverError::TooLarge(size));
-        }
-        let message = message::pack(delivery, received);
-        if message.len() > self.message_limit {
-            return Err(HandOverError::TooLarge(message.len()));
-        }
+        let may_compress = !matches!(self.target, Target::Sink(_));
+        let message = pack_within(self.message_limit, may_compress, delivery, received);
+        let message = message.ok_or_else(|| HandOverError::TooLarge(delivery.raw().len()))?;
         let sent = timeout_at(until.into(), async {
             match &self.target {
                 #[cfg(feature = "aws")]

@@ -13,3 +13,6 @@ mod queue;
 mod sam_local;
 #[path = "aws/secrets.rs"]
 mod secrets;
+#[cfg(feature = "knative")]
+#[path = "aws/unreachable.rs"]
+mod unreachable;

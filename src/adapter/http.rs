@@ -40,7 +40,10 @@ async fn answer(State(service): State<Service>, request: Request) -> Response {
         (&Method::GET | &Method::HEAD, "/") => plain(StatusCode::OK, GREETING),
         (&Method::GET | &Method::HEAD, "/healthz") => plain(StatusCode::OK, "ok"),
         (&Method::GET | &Method::HEAD, "/readyz") => {
-            match service.readiness.check(service.receiver.cluster()).await {
+            match service.readiness.check(service.destination.cluster()).await {
+                true if service.readiness.queue_fails() => {
+                    plain(StatusCode::OK, "ok, but the delivery queue cannot be read")
+                }
                 true => plain(StatusCode::OK, "ok"),
                 false => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready"),
             }

@@ -1,9 +1,12 @@
-//! Whether deliveries are wanted: once the API server was reached, until the process is told to stop.
+//! Whether deliveries are wanted: once the API server and the delivery queue were reached, until the process is told to
+//! stop.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     cluster::{ApiError, Cluster},
@@ -17,7 +20,10 @@ const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub struct Readiness {
     reached: AtomicBool,
-    stopping: AtomicBool,
+    stopping: CancellationToken,
+    /// Whether the delivery queue was never read so far, where there is one.
+    queue_unread: AtomicBool,
+    queue_fails: AtomicBool,
     asked: Remembered<bool>,
 }
 
@@ -27,16 +33,42 @@ impl Readiness {
         Self { reached: AtomicBool::new(at_once), ..Self::default() }
     }
 
-    /// Is never ready again.
-    pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Relaxed);
+    /// Not ready either until the delivery queue was read.
+    #[must_use]
+    pub fn awaiting_queue(self) -> Self {
+        Self { queue_unread: AtomicBool::new(true), ..self }
     }
 
-    /// Tells whether deliveries are wanted; asks the API server if it was never reached.
-    pub async fn check(&self, cluster: &Cluster) -> bool {
-        if self.stopping.load(Ordering::Relaxed) {
+    /// Notes whether the delivery queue could be read just now.
+    pub fn queue_is_read(&self, read: bool) {
+        if read {
+            self.queue_unread.store(false, Ordering::Relaxed);
+        }
+        self.queue_fails.store(!read, Ordering::Relaxed);
+    }
+
+    /// Whether the delivery queue could not be read when it was tried last. That keeps nobody out who comes by HTTP.
+    pub fn queue_fails(&self) -> bool {
+        self.queue_fails.load(Ordering::Relaxed)
+    }
+
+    /// Is never ready again.
+    pub fn stop(&self) {
+        self.stopping.cancel();
+    }
+
+    /// Done once the process is told to stop.
+    pub fn stopped(&self) -> impl Future<Output = ()> + use<> {
+        self.stopping.clone().cancelled_owned()
+    }
+
+    /// Tells whether deliveries are wanted; asks the API server if it was never reached. Where deliveries go on to
+    /// queues there is no `cluster`.
+    pub async fn check(&self, cluster: Option<&Cluster>) -> bool {
+        if self.stopping.is_cancelled() || self.queue_unread.load(Ordering::Relaxed) {
             return false;
         }
+        let Some(cluster) = cluster else { return true };
         if self.reached.load(Ordering::Relaxed) {
             return true;
         }

@@ -13,6 +13,7 @@ use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    destination::Destination,
     memory::{Memory, Taken},
     readiness::Readiness,
 };
@@ -21,7 +22,7 @@ use crate::{
     delivery::Delivery,
     outcome::{Kind, Outcome},
     provider::{self, Provider},
-    receiver::{Progress, Receiver},
+    receiver::Progress,
     retry::{Message, RetryQueue},
     telemetry::Metrics,
     trace::{self, TraceContext},
@@ -34,7 +35,7 @@ const HAND_OVER_TIME: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Service {
     /// Takes deliveries.
-    pub receiver: Arc<Receiver>,
+    pub destination: Destination,
     /// Counts them.
     pub metrics: Arc<Metrics>,
     /// Whether deliveries are wanted.
@@ -120,7 +121,8 @@ impl Arrival {
         Self::of_queued(invocation.deadline, Some(invocation.request_id.clone()))
     }
 
-    fn of_queued(deadline: Instant, request_id: Option<String>) -> Self {
+    /// A message of a queue, which arrived now.
+    pub(super) fn of_queued(deadline: Instant, request_id: Option<String>) -> Self {
         let (trace, client) = (TraceContext::default(), Client::default());
         Self { started: Instant::now(), deadline, trace, request_id, client }
     }
@@ -219,10 +221,10 @@ impl Service {
             return Outcome::new(Kind::UnknownProvider).because("no header of a known provider");
         };
         let early = received.told(Outcome::new(Kind::Unavailable));
-        let receiver = Arc::clone(&self.receiver);
+        let destination = self.destination.clone();
         let (shared, proceeding) = (Arc::clone(&received), Arc::clone(&progress));
         let work = async move {
-            shared.told(receiver.receive(provider, &shared.delivery, &proceeding).await)
+            shared.told(destination.receive(provider, &shared.delivery, &proceeding).await)
         };
         let mut work = self.tasks.spawn(TRACE.scope(trace.clone(), work));
         match timeout_at(progress.deadline().into(), &mut work).await {

@@ -61,6 +61,12 @@ pub static VARIABLES: &[Variable] = &[
     variable("EKS_CLUSTER_NAME", "", "an EKS cluster, reached with the role of the function"),
     variable("HOST_ALIASES", "", "alias=host, separated by commas: two names of one Git server"),
     variable("SHUTDOWN_DELAY", "10s", "how long after SIGTERM what still arrives is served"),
+    variable(
+        "FORWARD_QUEUE_URLS",
+        "",
+        "SQS queues, separated by commas: deliveries go there and to no cluster",
+    ),
+    variable("DELIVERY_QUEUE_URL", "", "SQS queue from which deliveries are taken as well"),
     variable("RETRY_QUEUE_URL", "", "SQS queue for what the cluster could not take"),
     variable("K_SINK", "", "CloudEvents sink for the same"),
     variable("K_CA_CERTS", "", "PEM: trusted for the sink, beside the usual authorities"),

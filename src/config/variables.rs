@@ -168,6 +168,60 @@ impl Variables<'_> {
         Ok(Some(url))
     }
 
+    pub(super) fn delivery_queue_url(
+        &self,
+        platform: Platform,
+    ) -> Result<Option<AwsName>, ConfigError> {
+        let variable = "DELIVERY_QUEUE_URL";
+        let Some(url) = self.needs_aws(variable)? else { return Ok(None) };
+        is_web_url(variable, &url.to_string())?;
+        if platform == Platform::Lambda {
+            let takes =
+                "nothing on Lambda: an event source mapping brings messages there".to_owned();
+            return Err(ConfigError { variable, held: "a URL".to_owned(), takes });
+        }
+        Ok(Some(url))
+    }
+
+    pub(super) fn forward_queue_urls(&self) -> Result<Vec<AwsName>, ConfigError> {
+        match self.needs_aws("FORWARD_QUEUE_URLS")? {
+            None => Ok(Vec::new()),
+            #[cfg(feature = "aws")]
+            Some(held) => self.queues_to_forward_to(held),
+            #[cfg(not(feature = "aws"))]
+            Some(never) => match never {},
+        }
+    }
+
+    /// With queues to forward to there is neither a cluster nor another queue, and the secret is where a function finds it.
+    #[cfg(feature = "aws")]
+    fn queues_to_forward_to(&self, held: String) -> Result<Vec<String>, ConfigError> {
+        let variable = "FORWARD_QUEUE_URLS";
+        let urls: Vec<_> = held.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+        for url in &urls {
+            is_web_url(variable, url)?;
+        }
+        let others = [
+            "KUBECONFIG",
+            "KUBECONFIG_SECRET_ID",
+            "EKS_CLUSTER_NAME",
+            "RETRY_QUEUE_URL",
+            "DELIVERY_QUEUE_URL",
+            "K_SINK",
+        ];
+        let takes = if urls.is_empty() {
+            "URLs of SQS queues, separated by commas".to_owned()
+        } else if self.value("WEBHOOK_SECRET_ID").is_none() {
+            "a value only together with WEBHOOK_SECRET_ID: what is forwarded is verified first"
+                .to_owned()
+        } else if let Some(other) = others.into_iter().find(|name| self.value(name).is_some()) {
+            format!("a value only where {other} has none: what is forwarded goes to no cluster")
+        } else {
+            return Ok(urls.into_iter().map(str::to_owned).collect());
+        };
+        Err(ConfigError { variable, held, takes })
+    }
+
     pub(super) fn sink(&self) -> Result<Option<String>, ConfigError> {
         let sink = self.value("K_SINK");
         if let Some(url) = &sink {

@@ -1,9 +1,13 @@
 //! A delivery as it waits in a queue: its headers, its raw body, and when it was received.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    io::{Read as _, Write as _},
+};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use serde::{
@@ -53,14 +57,21 @@ struct Packed {
     received: String,
     /// Names and values, each byte of a value as the character of that number.
     headers: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encoding: Option<&'static str>,
     body: String,
 }
+
+/// The encoding of a body that was too large as it is.
+const GZIP: &str = "gzip";
 
 #[derive(Deserialize)]
 struct Unpacked<'j> {
     #[serde(borrow)]
     received: Cow<'j, str>,
     headers: Headers,
+    #[serde(borrow)]
+    encoding: Option<Cow<'j, str>>,
     #[serde(borrow)]
     body: Cow<'j, str>,
 }
@@ -80,8 +91,39 @@ struct Structured<'j> {
     data_base64: Option<Cow<'j, str>>,
 }
 
-/// Packs a delivery; gives JSON.
-pub(super) fn pack(delivery: &Delivery, received: Timestamp) -> String {
+/// Packs a delivery into JSON of at most `limit` bytes; its body is compressed where it would not fit otherwise and
+/// `may_compress` allows it. `None` where it does not fit.
+pub(crate) fn pack_within(
+    limit: usize,
+    may_compress: bool,
+    delivery: &Delivery,
+    received: Timestamp,
+) -> Option<String> {
+    let raw = delivery.raw();
+    // Packed it is a third larger; so that what cannot fit is not packed at all.
+    if raw.len() <= limit {
+        let plain = pack(delivery, received, None, raw);
+        if plain.len() <= limit {
+            return Some(plain);
+        }
+    }
+    let compressed = may_compress.then(|| gzip(raw)).filter(|body| body.len() <= limit)?;
+    let packed = pack(delivery, received, Some(GZIP), &compressed);
+    (packed.len() <= limit).then_some(packed)
+}
+
+fn gzip(raw: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    let written = encoder.write_all(raw).and_then(|()| encoder.finish());
+    written.expect("memory takes all that is written")
+}
+
+fn pack(
+    delivery: &Delivery,
+    received: Timestamp,
+    encoding: Option<&'static str>,
+    body: &[u8],
+) -> String {
     let kept = delivery.headers().iter().filter(|(name, _)| !LEFT_OUT.contains(name));
     let packed = Packed {
         received: received.to_string(),
@@ -90,7 +132,8 @@ pub(super) fn pack(delivery: &Delivery, received: Timestamp) -> String {
                 (name.to_string(), value.as_bytes().iter().copied().map(char::from).collect())
             })
             .collect(),
-        body: BASE64_STANDARD.encode(delivery.raw()),
+        encoding,
+        body: BASE64_STANDARD.encode(body),
     };
     serde_json::to_string(&packed).expect("strings are JSON")
 }
@@ -113,22 +156,46 @@ impl Message {
         (event.event_type == EVENT_TYPE).then(|| event.message())
     }
 
-    /// Unpacks a message.
+    /// Unpacks a message that anybody may have sent; none of them is compressed.
     ///
     /// # Errors
     /// [`NoDelivery`]
     pub fn unpack(json: &[u8]) -> Result<Self, NoDelivery> {
+        Self::unpack_within(0, json)
+    }
+
+    /// Unpacks a message, with a compressed body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`NoDelivery`]
+    pub fn unpack_within(limit: usize, json: &[u8]) -> Result<Self, NoDelivery> {
         // None is larger.
         if json.len() > MESSAGE_LIMIT {
             return Err(NoDelivery);
         }
         let unpacked: Unpacked<'_> = serde_json::from_slice(json).map_err(|_| NoDelivery)?;
-        let Unpacked { received, headers: Headers(headers), body } = unpacked;
+        let Unpacked { received, headers: Headers(headers), encoding, body } = unpacked;
         let received = received.parse().map_err(|_| NoDelivery)?;
         let body = BASE64_STANDARD.decode(&*body).map_err(|_| NoDelivery)?;
+        let body = match encoding.as_deref() {
+            None => body,
+            Some(GZIP) => gunzip(limit, &body)?,
+            Some(_) => return Err(NoDelivery),
+        };
         let delivery = Delivery::new(headers, Bytes::from(body)).map_err(|_| NoDelivery)?;
         Ok(Self { delivery, received })
     }
+}
+
+fn gunzip(limit: usize, compressed: &[u8]) -> Result<Vec<u8>, NoDelivery> {
+    let most = u64::try_from(limit).unwrap_or(u64::MAX);
+    let mut body = Vec::new();
+    let mut decoder = GzDecoder::new(compressed).take(most.saturating_add(1));
+    decoder.read_to_end(&mut body).map_err(|_| NoDelivery)?;
+    if body.len() > limit {
+        return Err(NoDelivery);
+    }
+    Ok(body)
 }
 
 impl Structured<'_> {
@@ -202,7 +269,8 @@ mod tests {
         let received = "2026-11-23T21:00:00.123456789Z".parse().expect("a time");
         let delivery = Delivery::new(headers.clone(), body.clone()).expect("is taken");
 
-        let message = Message::unpack(pack(&delivery, received).as_bytes()).expect("is one");
+        let message = Message::unpack(pack(&delivery, received, None, delivery.raw()).as_bytes())
+            .expect("is one");
 
         for left_out in ["host", "connection", "proxy-authorization"] {
             headers.remove(left_out);
@@ -239,7 +307,8 @@ mod tests {
             headers(&[("content-type", "application/json"), ("x-proof", "one")]),
             Bytes::from_static(b"{}"),
         );
-        let packed = pack(&delivery.expect("is taken"), Timestamp::UNIX_EPOCH);
+        let delivery = delivery.expect("is taken");
+        let packed = pack(&delivery, Timestamp::UNIX_EPOCH, None, delivery.raw());
         let structured = |data: String| format!(r#"{{"type":"{EVENT_TYPE}","id":"1",{data}}}"#);
         let text = serde_json::to_string(&packed).expect("a text");
         let in_base64 = BASE64_STANDARD.encode(&packed);

@@ -41,7 +41,8 @@ pub struct Asker<'a> {
 /// Where secrets are read.
 #[derive(Debug)]
 pub struct SecretSource {
-    cluster: Cluster,
+    /// Where deliveries go on to queues there is none.
+    cluster: Option<Cluster>,
     global: GlobalSecret,
     #[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "only Secrets Manager rotates"))]
     rotation_window: Duration,
@@ -50,9 +51,13 @@ pub struct SecretSource {
 }
 
 impl SecretSource {
-    /// Reads in `cluster`, and the global secret as `global` says; of Secrets Manager the version before counts for
+    /// Reads in `cluster`, if there is one, and the global secret as `global` says; of Secrets Manager the version before counts for
     /// `rotation_window` after a rotation. Nothing is asked of the network yet.
-    pub const fn new(cluster: Cluster, global: GlobalSecret, rotation_window: Duration) -> Self {
+    pub const fn new(
+        cluster: Option<Cluster>,
+        global: GlobalSecret,
+        rotation_window: Duration,
+    ) -> Self {
         Self {
             cluster,
             global,
@@ -79,7 +84,8 @@ impl SecretSource {
             #[cfg(not(feature = "aws"))]
             (SecretOf::Global, GlobalSecret::SecretsManager(id)) => match *id {},
         };
-        kubernetes::read(&self.cluster, namespace, name).await
+        let Some(cluster) = &self.cluster else { return Err(ReadError::Missing) };
+        kubernetes::read(cluster, namespace, name).await
     }
 
     /// Whether the global secret was named, so that it has to be there.

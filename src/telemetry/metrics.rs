@@ -33,6 +33,9 @@ pub struct Metrics {
     not_queued: Family<Provider, Counter>,
     messages_failed: Counter,
     requests: Family<ApiRequest, Counter>,
+    queue_messages: Family<QueueOf, Counter>,
+    queue_failures: Family<QueueOf, Counter>,
+    queue_age: Family<QueueOf, Gauge<f64, AtomicU64>>,
     index_size: Gauge<i64, AtomicI64>,
     index_age: Gauge<f64, AtomicU64>,
     index_confirmed: Mutex<Option<Instant>>,
@@ -50,6 +53,9 @@ impl Metrics {
         let not_queued: Family<Provider, Counter> = Family::default();
         let messages_failed = Counter::default();
         let requests: Family<ApiRequest, Counter> = Family::default();
+        let queue_messages: Family<QueueOf, Counter> = Family::default();
+        let queue_failures: Family<QueueOf, Counter> = Family::default();
+        let queue_age: Family<QueueOf, Gauge<f64, AtomicU64>> = Family::default();
         let index_size = Gauge::default();
         let index_age = Gauge::default();
 
@@ -81,6 +87,22 @@ impl Metrics {
             "kubernetes_requests",
             "Requests to the API server; code <error> where no answer came",
             requests.clone(),
+        );
+        registry.register(
+            "queue_messages_received",
+            "Messages taken out of an SQS queue",
+            queue_messages.clone(),
+        );
+        registry.register(
+            "queue_failures",
+            "Reads of an SQS queue that failed, and messages that stayed in it",
+            queue_failures.clone(),
+        );
+        registry.register_with_unit(
+            "queue_message_age",
+            "Age of the oldest message that was received last",
+            Unit::Seconds,
+            queue_age.clone(),
         );
         registry.register("index_gitrepos", "GitRepos held by the index", index_size.clone());
         registry.register_with_unit(
@@ -117,6 +139,9 @@ impl Metrics {
             not_queued,
             messages_failed,
             requests,
+            queue_messages,
+            queue_failures,
+            queue_age,
             index_size,
             index_age,
             index_confirmed: Mutex::new(None),
@@ -180,6 +205,19 @@ impl Metrics {
         }
     }
 
+    /// Counts messages that were taken out of a queue, the oldest of which was sent `age` ago.
+    pub fn queue_received(&self, queue: &'static str, messages: usize, age: Duration) {
+        let queue = QueueOf { queue };
+        let number = u64::try_from(messages).unwrap_or(u64::MAX);
+        self.queue_messages.get_or_create(&queue).inc_by(number);
+        self.queue_age.get_or_create(&queue).set(age.as_secs_f64());
+    }
+
+    /// Counts a read of a queue that failed, or a message that stays in it.
+    pub fn queue_failed(&self, queue: &'static str) {
+        self.queue_failures.get_or_create(&QueueOf { queue }).inc();
+    }
+
     /// Notes how many GitRepos the index holds, and when the API server last confirmed them; `None`: not to be used.
     pub fn index(&self, size: usize, confirmed: Option<Instant>) {
         self.index_size.set(i64::try_from(size).unwrap_or(i64::MAX));
@@ -214,6 +252,12 @@ struct Delivery {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Provider {
     provider: &'static str,
+}
+
+/// A queue by what it holds: `deliveries` or `retries`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct QueueOf {
+    queue: &'static str,
 }
 
 impl EncodeLabelSet for ApiRequest {

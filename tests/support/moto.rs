@@ -110,6 +110,34 @@ impl Moto {
         created["QueueUrl"].as_str().expect("a URL").to_owned()
     }
 
+    /// Makes a queue whose messages go to another one when they were received `times`; gives both URLs.
+    pub async fn create_queue_with_dead_letters(&self, name: &str, times: u32) -> (String, String) {
+        let dead = self.create_queue(&format!("{name}-dead"), 1_048_576).await;
+        let queue = self.create_queue(name, 1_048_576).await;
+        let arn = format!("arn:aws:sqs:{REGION}:123456789012:{name}-dead");
+        let policy = json!({ "deadLetterTargetArn": arn, "maxReceiveCount": times }).to_string();
+        let attributes = json!({ "QueueUrl": queue, "Attributes": { "RedrivePolicy": policy } });
+        self.json("sqs", "AmazonSQS.SetQueueAttributes", &attributes).await;
+        (queue, dead)
+    }
+
+    /// Sends a message to a queue.
+    pub async fn send(&self, url: &str, body: &str) {
+        let message = json!({ "QueueUrl": url, "MessageBody": body });
+        self.json("sqs", "AmazonSQS.SendMessage", &message).await;
+    }
+
+    /// How many messages wait in a queue, and how many somebody has received and not deleted.
+    pub async fn messages(&self, url: &str) -> (u64, u64) {
+        let asked = json!({ "QueueUrl": url, "AttributeNames": ["All"] });
+        let answer = self.json("sqs", "AmazonSQS.GetQueueAttributes", &asked).await;
+        let number = |name: &str| {
+            let number = answer["Attributes"][name].as_str().expect("a number");
+            number.parse().expect("a number")
+        };
+        (number("ApproximateNumberOfMessages"), number("ApproximateNumberOfMessagesNotVisible"))
+    }
+
     /// The event that Lambda makes of the queue's messages; hides them from the next.
     pub async fn queue_event(&self, url: &str) -> Value {
         let receive = json!({ "QueueUrl": url, "MaxNumberOfMessages": 10 });

@@ -45,7 +45,7 @@ pub(super) async fn redeliver(
 
 /// Whether a message has to come again. One that holds no delivery never succeeds, and ends in the dead letters.
 async fn fails(service: &Service, record: &Record, invocation: &Invocation) -> bool {
-    let Ok(message) = Message::unpack(record.body.as_bytes()) else {
+    let Ok(message) = Message::unpack_within(service.max_body_bytes, record.body.as_bytes()) else {
         service.metrics.message_failed();
         tracing::error!(
             sqs.message_id = record.message_id,

@@ -1,0 +1,101 @@
+//! Forwards verified deliveries to queues, for clusters that nobody can reach; `adapter/pull` takes them there.
+
+use std::time::Instant;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use tokio::time::timeout_at;
+
+use crate::{
+    aws::sqs::Queue,
+    config::UnsignedDeliveries,
+    delivery::Delivery,
+    event::Event,
+    outcome::{Kind, Outcome, Subject},
+    provider::{self, Provider},
+    receiver::Progress,
+    repo_url::HostAliases,
+    retry::{MESSAGE_LIMIT, pack_within},
+    secret::store::SecretStore,
+    signature,
+    verdict::{Judge, Sender},
+};
+
+/// Verifies deliveries with the global secret, and hands each to every queue.
+#[derive(Debug)]
+pub struct Forwarder {
+    secrets: SecretStore,
+    queues: Vec<Queue>,
+}
+
+impl Forwarder {
+    /// Will send to `queues` what the global secret of `secrets` verifies.
+    pub const fn new(secrets: SecretStore, queues: Vec<Queue>) -> Self {
+        Self { secrets, queues }
+    }
+
+    /// The secrets.
+    pub const fn secrets(&self) -> &SecretStore {
+        &self.secrets
+    }
+
+    /// Takes one delivery of a provider: a push goes to the queues if the global secret verifies it, and nowhere
+    /// otherwise. Which GitRepos follow it, and whether anything does, the clusters know.
+    pub async fn receive(
+        &self,
+        provider: &Provider,
+        delivery: &Delivery,
+        progress: &Progress,
+    ) -> Outcome {
+        let event = match provider::read(provider, delivery, &HostAliases::default()) {
+            Ok(event) => event,
+            Err(malformed) => return Outcome::new(Kind::Malformed).because(malformed.to_string()),
+        };
+        let (subject, is_push) = match &event {
+            Event::Ignored(why) => return Outcome::new(Kind::Ignored).because(*why),
+            Event::Ping(repository) => {
+                let subject = repository.as_ref().map(|repository| Subject::new(repository, None));
+                (subject.unwrap_or_default(), false)
+            }
+            Event::Push(push) => (Subject::new(&push.repository, Some(&push.refs)), true),
+        };
+        if !is_push && !signature::carries_proof(provider.schemes, delivery.headers()) {
+            return Outcome { subject, ..Outcome::new(Kind::Pong).because("without a proof") };
+        }
+        let sender = Sender::Signed { provider, delivery, now: progress.received() };
+        let judge = Judge::new(&self.secrets, sender, UnsignedDeliveries::Reject).await;
+        let outcome = if judge.global_unavailable() {
+            Outcome::new(Kind::Unavailable).because("the global secret cannot be read")
+        } else if !judge.globally_verified() {
+            Outcome::new(Kind::Unauthorized)
+        } else if is_push {
+            self.send(delivery, progress.received(), progress.deadline()).await
+        } else {
+            Outcome::new(Kind::Pong)
+        };
+        Outcome { subject, ..outcome }
+    }
+
+    /// Sends a verified delivery to every queue; where one does not take it, the others get it twice, which does no harm.
+    async fn send(&self, delivery: &Delivery, received: Timestamp, until: Instant) -> Outcome {
+        let Some(message) = pack_within(MESSAGE_LIMIT, true, delivery, received) else {
+            return Outcome::new(Kind::TooLarge)
+                .because("the delivery does not fit into a message of 1 MiB, compressed neither");
+        };
+        let send = |queue: &Queue| {
+            let (queue, message) = (queue.clone(), message.clone());
+            async move {
+                let sent = timeout_at(until.into(), queue.send(message)).await;
+                let sent = sent.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
+                sent.map_err(|error| {
+                    tracing::warn!(queue = queue.url(), error, "the queue did not take a delivery");
+                })
+            }
+        };
+        let sent = join_all(self.queues.iter().map(send)).await;
+        match sent.iter().all(Result::is_ok) {
+            true => Outcome::new(Kind::Forwarded),
+            false => Outcome::new(Kind::Unavailable).because("a queue did not take it"),
+        }
+    }
+}
