@@ -65,7 +65,7 @@ impl Replica {
             name: "gitjob-webhook".to_owned(),
             named: false,
         };
-        let source = SecretSource::new(cluster.clone(), global, Duration::ZERO);
+        let source = SecretSource::new(Some(cluster.clone()), global, Duration::ZERO);
         let secrets = SecretStore::new(source, Duration::from_secs(60), Duration::from_secs(10));
         let mut lookup = Lookup::new(cluster.clone(), Vec::new(), Duration::from_secs(10));
         let index = (!on_lambda).then(|| Arc::new(Index::start(&cluster, &[])));
