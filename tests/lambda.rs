@@ -13,6 +13,8 @@ mod deadline;
 mod front_doors;
 #[path = "lambda/lookups.rs"]
 mod lookups;
+#[path = "lambda/reported.rs"]
+mod reported;
 #[cfg(feature = "knative")]
 #[path = "lambda/same_as_http.rs"]
 mod same_as_http;

@@ -47,6 +47,8 @@ mod published;
 mod reading_secrets;
 #[path = "suite/refusals.rs"]
 mod refusals;
+#[path = "suite/reported.rs"]
+mod reported;
 #[path = "suite/retry.rs"]
 mod retry;
 #[path = "suite/rights.rs"]

@@ -21,6 +21,7 @@ pub mod lambda;
 #[cfg(feature = "lambda")]
 pub mod moto;
 pub mod real_cluster;
+pub mod reported;
 pub mod sender;
 pub mod service_account;
 pub mod shared;
