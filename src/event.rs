@@ -233,6 +233,11 @@ impl Repository {
         hosts.len() > 1 || contexts.len() > 1
     }
 
+    /// Whether the payload names no host of it.
+    pub const fn is_hostless(&self) -> bool {
+        matches!(self, Self::Hostless { .. })
+    }
+
     /// Whether nothing can be this repository, since it has no URL that counts.
     pub const fn is_nowhere(&self) -> bool {
         matches!(self, Self::Urls(urls) if urls.is_empty())

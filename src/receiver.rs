@@ -185,7 +185,7 @@ impl Receiver {
         // In one order, whatever the look-up's: pushes that come one after the other stay so at each of them.
         gitrepos.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
         judge.ask_own_secrets(&gitrepos).await;
-        let mut plan = Plan::new(judge, &gitrepos, incomplete.as_ref(), push);
+        let mut plan = Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases);
         Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
         plan
     }

@@ -78,6 +78,13 @@ pub enum Verdict {
     Unavailable,
 }
 
+impl Verdict {
+    /// Whether the delivery may come from the server that the GitRepo is on, as far as its governing secret says.
+    pub(crate) const fn may_be_meant(&self) -> bool {
+        !matches!(self, Self::Skipped { shown: false, .. })
+    }
+}
+
 /// Who a delivery comes from, as far as it can be proved.
 #[derive(Clone, Copy, Debug)]
 pub enum Sender<'a> {

@@ -3,7 +3,7 @@
 
 #[cfg(feature = "knative")]
 use std::sync::Arc;
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use super::{ApiError, Cluster, found::Found, scan::Scan, shared_scan::SharedScan};
 use crate::{event::Repository, gitrepo::GitRepo};
@@ -99,23 +99,5 @@ impl Lookup {
 fn only_of(repository: &Repository, mut found: Found) -> Found {
     let is_of = |gitrepo: &GitRepo| gitrepo.spec.repo_url().is_some_and(|url| repository.is(&url));
     found.gitrepos.retain(is_of);
-    let is_hostless = matches!(repository, Repository::Hostless { .. });
-    // Those that could not be read may be on another host.
-    if is_hostless && (found.incomplete.is_some() || !on_one_host(&found.gitrepos)) {
-        tracing::warn!(
-            "the payload names no host, and it is not certain that all GitRepos that match it are on one, so none is \
-             patched: update Bitbucket Server, or set its base URL"
-        );
-        found.gitrepos.clear();
-    }
     found
-}
-
-fn on_one_host(gitrepos: &[GitRepo]) -> bool {
-    let hosts: BTreeSet<_> = gitrepos
-        .iter()
-        .filter_map(|gitrepo| gitrepo.spec.repo_url())
-        .map(|url| url.host().to_owned())
-        .collect();
-    hosts.len() <= 1
 }

@@ -7,6 +7,7 @@ use crate::{
     gitrepo::GitRepo,
     outcome::{Fate, Kind, Outcome, Report},
     reason::Reason,
+    repo_url::HostAliases,
     verdict::{Judge, Planned, Verdict},
 };
 
@@ -31,19 +32,37 @@ impl Plan {
         gitrepos: &[GitRepo],
         incomplete: Option<&ApiError>,
         push: &Push,
+        aliases: &HostAliases,
     ) -> Self {
         let why = incomplete.map(ToString::to_string);
         let mut plan = match incomplete {
             Some(error) if error.is_denied() => Self { denied: why, ..Self::default() },
             _ => Self { unavailable: why, ..Self::default() },
         };
+        let mut possible = Vec::new();
         for gitrepo in gitrepos {
-            plan.add(judge.judge(gitrepo, push), gitrepo);
+            let verdict = judge.judge(gitrepo, push);
+            possible.extend(gitrepo.spec.repo_url().filter(|_| verdict.may_be_meant()));
+            plan.add(verdict, gitrepo);
+        }
+        // Those that could not be read may be on another server; of a namespace that is closed to us none counts.
+        let is_certain =
+            incomplete.is_none_or(ApiError::is_denied) || !push.repository.is_hostless();
+        if !is_certain || push.repository.is_one_of_several(possible.iter(), aliases) {
+            plan.patch_none_of_several();
         }
         if judge.global_unavailable() && !judge.any_verified() {
             plan.unavailable = Some("the global secret cannot be read".to_owned());
         }
         plan
+    }
+
+    fn patch_none_of_several(&mut self) {
+        tracing::warn!(
+            "the payload names no host, and it is not certain that all GitRepos that match it are on one server, so none \
+             is patched: update Bitbucket Server, or set its base URL"
+        );
+        self.planned.clear();
     }
 
     fn add(&mut self, verdict: Verdict, gitrepo: &GitRepo) {

@@ -16,6 +16,7 @@ use crate::{
 on_both!(
     a_repository_that_is_on_one_host_is_patched_over_http_and_ssh,
     a_repository_that_may_be_on_two_hosts_is_patched_on_none,
+    a_gitrepo_whose_secret_does_not_verify_keeps_nobody_from_being_patched,
     without_links_key_or_slug_it_is_malformed,
 );
 
@@ -83,6 +84,27 @@ async fn a_repository_that_may_be_on_two_hosts_is_patched_on_none(space: &Space)
     assert_eq!((answer.status, answer.outcome()), (200, "ignored"), "{}", function.log());
     assert_eq!(space.writes(), []);
     function.logs("the payload names no host").await;
+
+    let aliases = [("HOST_ALIASES", "two.example=one.example")];
+    let function = Function::start(space, &aliases).await;
+    let answer = push(&function, &hostless(space)).await;
+    assert_eq!(answer.body["counts"], json!({ "patched": 2, "skipped": 0 }), "{}", function.log());
+}
+
+async fn a_gitrepo_whose_secret_does_not_verify_keeps_nobody_from_being_patched(space: &Space) {
+    following(space, "ours", over_http(space, "bitbucket.example/stash")).await;
+    space.secret(&space.apps, "theirs", json!({ "bitbucket-server": "another" })).await;
+    let theirs = json!({
+        "repo": over_http(space, "evil.example"), "branch": "main", "webhookSecret": "theirs",
+    });
+    space.gitrepo("theirs", theirs).await;
+    let function = started(space).await;
+
+    let answer = push(&function, &hostless(space)).await;
+
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    assert_eq!(space.commit("ours").await.as_deref(), Some(NEW));
+    assert_eq!(space.commit("theirs").await, None);
 }
 
 async fn without_links_key_or_slug_it_is_malformed(space: &Space) {
