@@ -10,7 +10,7 @@ use serde::{
 };
 use serde_json::error::Category;
 
-pub(crate) use self::bounded::{CloneLinks, RefUpdates, Text, Update};
+pub(crate) use self::bounded::{CloneLinks, RefUpdates, Text, TriggerRecords, Update};
 use crate::event::{After, CommitId, Event, GitRef, Push, RefUpdate, Repository};
 
 /// A delivery is not what the provider promises; says where, never what stood there.

@@ -32,6 +32,7 @@ use crate::{
         service::{Arrival, Invocation, Service},
     },
     outcome::{Kind, Outcome},
+    provider::codecommit,
 };
 
 /// What is left of an invocation's time when the answer is given, for the way back.
@@ -88,7 +89,10 @@ async fn handle(
             Ok(http(service, router, &payload, context, invocation).await)
         }
         Ok(Shape { detail_type: Some(_), .. }) => {
-            events::codecommit(service, &payload, &invocation).await
+            events::codecommit(service, &payload, &invocation, &context.invoked_function_arn).await
+        }
+        Ok(Shape { records: Some(_), .. }) if codecommit::is_trigger(payload.get().as_bytes()) => {
+            events::codecommit(service, &payload, &invocation, &context.invoked_function_arn).await
         }
         Ok(Shape { records: Some(records), .. }) => {
             queue::redeliver(service, records, &invocation).await.ok_or_else(unknown)
@@ -101,8 +105,7 @@ fn unknown() -> Diagnostic {
     Diagnostic {
         error_type: "UnknownEvent".to_owned(),
         error_message:
-            "no event of API Gateway, a Function URL, a load balancer, EventBridge or SQS; CodeCommit \
-             sends by a rule of EventBridge, not by a trigger of its own"
+            "no event of API Gateway, a Function URL, a load balancer, EventBridge, CodeCommit or SQS"
                 .to_owned(),
     }
 }

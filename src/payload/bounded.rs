@@ -134,6 +134,16 @@ impl<'de, T: Deserialize<'de> + Update> Deserialize<'de> for RefUpdates<T> {
 /// The clone URLs of a repository, one for each transport.
 pub(crate) type CloneLinks<T> = Bounded<T, 16>;
 
+/// The records of an event of a repository's trigger.
+pub(crate) type TriggerRecords<T> = Bounded<T, 16>;
+
+impl<T, const LIMIT: usize> Bounded<T, LIMIT> {
+    /// The only one; `None` where there is none, or several.
+    pub(crate) fn only(mut self) -> Option<T> {
+        self.0.pop().filter(|_| self.0.is_empty())
+    }
+}
+
 /// A list of at most `LIMIT` JSON objects; what is beyond is never held.
 pub(crate) struct Bounded<T, const LIMIT: usize>(Vec<T>);
 

@@ -1,4 +1,5 @@
-//! AWS CodeCommit, by [EventBridge](https://docs.aws.amazon.com/codecommit/latest/userguide/monitoring-events.html).
+//! AWS CodeCommit, by [EventBridge](https://docs.aws.amazon.com/codecommit/latest/userguide/monitoring-events.html) or by
+//! a [trigger of a repository](https://docs.aws.amazon.com/codecommit/latest/userguide/how-to-notify-lambda.html).
 //!
 //! Its events are no HTTP requests and nothing in them is signed: they count only as the outer event of a Lambda
 //! invocation, which IAM allows or not. Therefore it is in no table of headers, and no key of a secret is its own.
@@ -9,15 +10,17 @@ use serde::Deserialize;
 use super::Malformed;
 use crate::{
     event::{After, Event, Push, RefUpdate, Repository},
-    payload::{self, Object, Text, missing},
+    payload::{self, Object, RefUpdates, Text, TriggerRecords, Update, missing},
 };
 
 /// Its name in answers, logs and metrics.
 pub const NAME: &str = "codecommit";
 
-/// What EventBridge hands over.
+/// What EventBridge or a trigger hands over.
 #[derive(Debug)]
 pub struct StateChange {
+    /// The AWS account that the repository is in: a URL does not say that, so another account's may have the same one.
+    pub account: String,
     /// The event's id, the same each time it is delivered.
     pub id: String,
     /// When it happened, whenever it is delivered.
@@ -33,8 +36,39 @@ struct Payload {
     source: Option<Text>,
     #[serde(rename = "detail-type")]
     detail_type: Option<Text>,
+    account: Option<Text>,
     region: Option<Text>,
     detail: Option<Object<Detail>>,
+    /// Those of a trigger, which has nothing else.
+    #[serde(rename = "Records")]
+    records: Option<TriggerRecords<Record>>,
+}
+
+/// What the trigger of a repository hands over; large pushes come in several parts.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Record {
+    event_id: Option<Text>,
+    event_time: Option<Text>,
+    event_name: Option<Text>,
+    event_source: Option<Text>,
+    #[serde(rename = "eventSourceARN")]
+    event_source_arn: Option<Text>,
+    codecommit: Option<Object<References>>,
+}
+
+#[derive(Deserialize)]
+struct References {
+    references: Option<RefUpdates<Reference>>,
+}
+
+/// Where it was before is not said.
+#[derive(Deserialize)]
+struct Reference {
+    #[serde(rename = "ref")]
+    full_ref: Option<Text>,
+    commit: Option<Text>,
+    deleted: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -52,18 +86,65 @@ struct Detail {
     old_commit_id: Option<Text>,
 }
 
-/// Reads an EventBridge event; one of another source, such as a schedule, is ignored.
+/// Whether the records of an event are those of a repository's trigger.
+pub fn is_trigger(json: &[u8]) -> bool {
+    let payload = payload::object::<Payload>(json).ok();
+    let record = payload.and_then(|payload| payload.records?.only());
+    record.is_some_and(|record| record.event_source.as_deref() == Some("aws:codecommit"))
+}
+
+/// Reads an event of EventBridge or of a trigger; one of another source, such as a schedule, is ignored.
 ///
 /// # Errors
 /// [`Malformed`] where it is not what EventBridge and CodeCommit promise.
 pub fn parse(json: &[u8]) -> Result<StateChange, Malformed> {
     let payload: Payload = payload::object(json)?;
+    if let Some(records) = payload.records {
+        return triggered(records.only().ok_or_else(|| missing("Records[0]"))?);
+    }
     let time = payload.time.as_deref().and_then(|time| time.parse().ok());
     Ok(StateChange {
         event: event(&payload)?,
+        account: payload.account.ok_or_else(|| missing("account"))?.as_str().to_owned(),
         time: time.ok_or_else(|| missing("time"))?,
         id: payload.id.ok_or_else(|| missing("id"))?.as_str().to_owned(),
     })
+}
+
+fn triggered(record: Record) -> Result<StateChange, Malformed> {
+    let arn = record.event_source_arn.as_deref().unwrap_or_default();
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let [_, _, _, region, account, name] = parts.as_slice() else {
+        return Err(missing("Records[0].eventSourceARN"));
+    };
+    let event = if record.event_name.as_deref() == Some("TriggerEventTest") {
+        Event::Ping(None)
+    } else {
+        let references = record.codecommit.and_then(|Object(moved)| moved.references);
+        Event::Push(Push {
+            repository: named(region, name).ok_or_else(|| missing("Records[0].eventSourceARN"))?,
+            refs: references.ok_or_else(|| missing("Records[0].codecommit.references"))?.refs()?,
+        })
+    };
+    let time = record.event_time.as_deref().and_then(|time| time.parse().ok());
+    Ok(StateChange {
+        account: (*account).to_owned(),
+        event,
+        time: time.ok_or_else(|| missing("Records[0].eventTime"))?,
+        id: record.event_id.ok_or_else(|| missing("Records[0].eventId"))?.as_str().to_owned(),
+    })
+}
+
+impl Update for Reference {
+    fn update(self) -> Result<Option<RefUpdate>, Malformed> {
+        let full_ref = self.full_ref.ok_or_else(|| missing("references[].ref"))?;
+        let after = match (self.deleted, self.commit) {
+            (Some(true), _) => After::Deleted,
+            (_, Some(commit)) => After::id(&commit),
+            (_, None) => return Err(missing("references[].commit")),
+        };
+        Ok(RefUpdate::of(&full_ref, None, after))
+    }
 }
 
 fn event(payload: &Payload) -> Result<Event, Malformed> {
@@ -92,10 +173,12 @@ fn event(payload: &Payload) -> Result<Event, Malformed> {
     }))
 }
 
-/// No URL is in the event; the form of AWS's remote helper holds what is.
 fn repository(payload: &Payload) -> Option<Repository> {
-    let region = payload.region.as_deref()?;
-    let name = payload.detail.as_ref()?.repository_name.as_deref()?;
+    named(payload.region.as_deref()?, payload.detail.as_ref()?.repository_name.as_deref()?)
+}
+
+/// No URL is in an event; the form of AWS's remote helper holds what is.
+fn named(region: &str, name: &str) -> Option<Repository> {
     Repository::from_urls([format!("codecommit::{region}://{name}").as_str()])
 }
 
@@ -121,6 +204,7 @@ mod tests {
             "time": "2026-11-23T21:00:00Z",
             "source": "aws.codecommit",
             "detail-type": STATE_CHANGE,
+            "account": "123456789012",
             "region": region,
             "detail": {
                 "event": kind,
@@ -160,10 +244,58 @@ mod tests {
         assert_eq!(event, format!("push of {place}: refs/heads/main gone"));
     }
 
+    fn trigger(name: &str, references: &Value) -> Value {
+        json!({ "Records": [{
+            "eventId": "5a824061-17ca-46a9-bbf9-114edeadbeef",
+            "eventTime": "2026-11-23T21:00:00.475+0000",
+            "eventName": name,
+            "eventSource": "aws:codecommit",
+            "eventSourceARN": "arn:aws:codecommit:eu-central-1:123456789012:shop",
+            "awsRegion": "eu-central-1",
+            "codecommit": { "references": references },
+        }] })
+    }
+
+    #[test]
+    fn the_trigger_of_a_repository_tells_of_all_refs() {
+        let references = json!([
+            { "ref": "refs/heads/main", "commit": COMMIT },
+            { "ref": "refs/tags/v1", "commit": COMMIT, "created": true },
+            { "ref": "refs/heads/x", "commit": COMMIT, "deleted": true },
+        ]);
+        let event = trigger("ReferenceChanges", &references);
+        assert_eq!(
+            said(&event),
+            "push of git-codecommit.eu-central-1.amazonaws.com/v1/repos/shop: \
+             refs/heads/main at 1f0c3a1, refs/tags/v1 at 1f0c3a1, refs/heads/x gone"
+        );
+        let change = parse(event.to_string().as_bytes()).expect("is an event");
+        assert_eq!(change.account, "123456789012");
+        assert_eq!(change.id, "5a824061-17ca-46a9-bbf9-114edeadbeef");
+        assert_eq!(change.time.to_string(), "2026-11-23T21:00:00.475Z");
+        assert!(is_trigger(event.to_string().as_bytes()));
+        assert_eq!(said(&trigger("TriggerEventTest", &references)), "ping");
+    }
+
+    #[test]
+    fn the_records_of_others_are_no_trigger() {
+        for other in [
+            json!({ "Records": [] }),
+            json!({ "Records": [{ "eventSource": "aws:sqs", "body": "{}" }] }),
+            json!({ "Records": [{ "eventSource": "aws:codecommit" }, { "eventSource": "aws:codecommit" }] }),
+            json!({}),
+        ] {
+            assert!(!is_trigger(other.to_string().as_bytes()), "{other}");
+        }
+        for wrong in [json!(null), json!([{}]), json!([{ "ref": "refs/heads/main" }])] {
+            assert!(said(&trigger("x", &wrong)).starts_with("payload: "), "{wrong}");
+        }
+    }
+
     #[test]
     fn every_other_event_is_ignored() {
         let merge = change("unreferencedMergeCommitCreated", "eu-central-1", Some(COMMIT));
-        let other = |source: &str, kind: &str| json!({ "id": "x", "time": "2026-11-23T21:00:00Z", "source": source, "detail-type": kind });
+        let other = |source: &str, kind: &str| json!({ "id": "x", "account": "1", "time": "2026-11-23T21:00:00Z", "source": source, "detail-type": kind });
         for event in [merge, other("aws.codecommit", "CodeCommit Comment on Commit")] {
             assert_eq!(said(&event), "ignored, not a push");
         }
@@ -209,10 +341,13 @@ mod tests {
     #[test]
     fn the_id_and_the_time_of_the_event_are_those_of_the_delivery() {
         let event = change("referenceUpdated", "eu-central-1", Some(COMMIT)).to_string();
-        let StateChange { id, time, .. } = parse(event.as_bytes()).expect("is an event");
+        let StateChange { account, id, time, .. } = parse(event.as_bytes()).expect("is an event");
+        assert_eq!(account, "123456789012");
         assert_eq!(id, "0c3a1f2b-1111-4222-8333-444455556666");
         assert_eq!(time.to_string(), "2026-11-23T21:00:00Z");
-        for (field, instead) in [("\"id\"", "\"di\""), ("\"time\"", "\"emit\"")] {
+        for (field, instead) in
+            [("\"id\"", "\"di\""), ("\"time\"", "\"emit\""), ("\"account\"", "\"tnuocca\"")]
+        {
             assert!(parse(event.replace(field, instead).as_bytes()).is_err(), "{field}");
         }
     }

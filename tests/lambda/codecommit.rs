@@ -17,6 +17,8 @@ on_both!(
     a_codecommit_event_patches_every_form_of_its_url,
     a_gitrepo_with_a_secret_of_its_own_is_not_patched,
     the_same_json_over_http_is_an_unknown_provider,
+    an_event_of_another_account_moves_nothing,
+    the_trigger_of_a_repository_patches_too,
     an_event_of_another_source_is_ignored_without_looking_for_anything,
 );
 
@@ -43,14 +45,43 @@ fn event_at(space: &Space, commit: &str, time: &str) -> Value {
     json!({
         "version": "0", "id": "01234567-0123-0123-0123-012345678901",
         "detail-type": "CodeCommit Repository State Change", "source": "aws.codecommit",
-        "account": "123456789012", "time": time, "region": "eu-central-1",
-        "resources": [format!("arn:aws:codecommit:eu-central-1:123456789012:{}", space.apps)],
+        "account": "012345678912", "time": time, "region": "eu-central-1",
+        "resources": [format!("arn:aws:codecommit:eu-central-1:012345678912:{}", space.apps)],
         "detail": {
             "event": "referenceUpdated", "repositoryName": space.apps, "repositoryId": "12345678",
             "referenceType": "branch", "referenceName": "main", "referenceFullName": "refs/heads/main",
             "oldCommitId": OLD, "commitId": commit,
         },
     })
+}
+
+async fn an_event_of_another_account_moves_nothing(space: &Space) {
+    gitrepos(space).await;
+    let lambda = start(space).await;
+    let mut event = event(space, NEW);
+    event["account"] = "210987654321".into();
+    let returned = lambda.invoke(&event).await;
+    assert_eq!(returned["outcome"], "ignored", "{returned}");
+    assert_eq!(space.writes(), []);
+}
+
+async fn the_trigger_of_a_repository_patches_too(space: &Space) {
+    gitrepos(space).await;
+    let lambda = start(space).await;
+    let trigger = |name: &str| {
+        json!({ "Records": [{
+            "eventId": "5a824061-17ca-46a9-bbf9-114edeadbeef", "eventTime": "2026-11-23T21:00:00.475+0000",
+            "eventName": name, "eventSource": "aws:codecommit", "awsRegion": "eu-central-1",
+            "eventSourceARN": format!("arn:aws:codecommit:eu-central-1:012345678912:{}", space.apps),
+            "codecommit": { "references": [{ "ref": "refs/heads/main", "commit": NEW }] },
+        }] })
+    };
+    let returned = lambda.invoke(&trigger("TriggerEventTest")).await;
+    assert_eq!(returned["outcome"], "pong", "{returned}");
+    assert_eq!(space.writes(), []);
+    let returned = lambda.invoke(&trigger("ReferenceChanges")).await;
+    assert_eq!(returned["outcome"], "accepted", "{returned}");
+    assert_eq!(space.commit("https").await.as_deref(), Some(NEW));
 }
 
 async fn gitrepos(space: &Space) {

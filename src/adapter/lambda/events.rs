@@ -1,4 +1,4 @@
-//! Events that are no HTTP requests: CodeCommit's, by way of EventBridge.
+//! Events that are no HTTP requests: CodeCommit's, by way of EventBridge or of a repository's trigger.
 
 use std::time::Instant;
 
@@ -16,7 +16,11 @@ use crate::{
     verdict::Sender,
 };
 
-/// Takes a CodeCommit event, which IAM has verified: only the rule of EventBridge may invoke the function with one.
+/// Takes a CodeCommit event, which IAM has verified: only a rule of EventBridge or CodeCommit itself may invoke the
+/// function, `arn`, with one.
+///
+/// A URL does not say whose account a repository is in. On a bus that others may put events on, who names a repository
+/// like ours must not move ours, so another account's are ignored.
 ///
 /// # Errors
 /// What could not be patched. Only an error makes Lambda send the event again.
@@ -24,9 +28,14 @@ pub(super) async fn codecommit(
     service: &Service,
     event: &RawValue,
     invocation: &Invocation,
+    arn: &str,
 ) -> Result<Box<RawValue>, Diagnostic> {
     let arrival = Arrival::of_event(invocation);
     let outcome = match codecommit::parse(event.get().as_bytes()) {
+        Ok(change) if account_of(arn).is_some_and(|own| own != change.account) => {
+            let outcome = Outcome { delivery: Some(change.id), ..Outcome::new(Kind::Ignored) };
+            outcome.because("of another AWS account than the function's")
+        }
         Ok(change) => receive(service, change, arrival.deadline).await,
         Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),
     };
@@ -38,9 +47,14 @@ pub(super) async fn codecommit(
     Ok(to_raw_value(&outcome.json()).expect("a Value is JSON"))
 }
 
+/// The account that the function is in; `None` where its name does not say, as some emulators have it.
+fn account_of(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4).filter(|account| account.len() == 12)
+}
+
 /// Events come late, again and in any order, so that one may be older than what is announced by now.
 async fn receive(service: &Service, change: StateChange, deadline: Instant) -> Outcome {
-    let StateChange { id, time, event } = change;
+    let StateChange { id, time, event, .. } = change;
     let sender = Sender::Iam(Verified::by_iam());
     let progress = Progress::redelivery(deadline, time, Timestamp::now()).ending_at_deadline();
     let Some(receiver) = service.destination.receiver() else {
