@@ -27,6 +27,8 @@ mod figures;
 mod floods;
 #[path = "suite/hang_ups.rs"]
 mod hang_ups;
+#[path = "suite/hostile.rs"]
+mod hostile;
 #[path = "suite/index.rs"]
 mod index;
 #[path = "suite/intervals.rs"]
@@ -41,6 +43,8 @@ mod patches;
 mod ping_secrets;
 #[path = "suite/pressure.rs"]
 mod pressure;
+#[path = "suite/process.rs"]
+mod process;
 #[path = "suite/published.rs"]
 mod published;
 #[path = "suite/reading_secrets.rs"]

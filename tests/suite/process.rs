@@ -1,10 +1,5 @@
 //! The program as a process: what it says and how it ends where it cannot start, and that it stops when it is told to.
 
-#![cfg(feature = "knative")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
-
-mod support;
-
 use std::{
     ffi::OsStr,
     fs,
@@ -19,7 +14,7 @@ use std::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use self::support::{
+use crate::support::{
     api_server::Fault, function::Function, kubeconfig::SilentServer, space::Space,
 };
 

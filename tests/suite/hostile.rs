@@ -1,13 +1,14 @@
 //! Any bytes, any headers: each gets an answer of the contract, nothing panics, and nothing is written without a
 //! valid proof. Nor does a body take much more memory than its own size.
 
-#![cfg(feature = "knative")]
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
-
-mod support;
-
 use std::{cell::RefCell, collections::BTreeSet, fs, time::Duration};
 
+use crate::support::{
+    events::{BRANCH, Event, REPOSITORIES, Request, SECRET, TAG},
+    function::Function,
+    github::NEW,
+    space::Space,
+};
 use fleet_webhook::provider::{IdIn, PROVIDERS};
 use jiff::Timestamp;
 use proptest::{
@@ -17,12 +18,6 @@ use proptest::{
 };
 use reqwest::{Client, header::HeaderValue};
 use serde_json::{Map, Value, json};
-use support::{
-    events::{BRANCH, Event, REPOSITORIES, Request, SECRET, TAG},
-    function::Function,
-    github::NEW,
-    space::Space,
-};
 use tokio::{runtime::Handle, task::block_in_place};
 
 const REQUESTS: u32 = 400;
