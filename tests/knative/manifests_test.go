@@ -35,6 +35,7 @@ var kustomizations = map[string]string{
 	"testdata/own-host-tls":       rancher,
 	"testdata/podmonitor":         rancher,
 	"testdata/retry":              rancher,
+	"testdata/pull":               rancher,
 	"testdata/alb":                rancher,
 	"testdata/guarded":            rancher,
 	"testdata/monitored":          rancher,
@@ -309,5 +310,14 @@ func TestNoManifestSaysAsWhomThePodsRun(t *testing.T) {
 	image, err := os.ReadFile(manifests + "/Dockerfile")
 	if err != nil || !regexp.MustCompile(`(?m)^USER [1-9]\d*:[1-9]\d*$`).Match(image) {
 		t.Errorf("%v: the image runs as root, or as a name that Kubernetes cannot check", err)
+	}
+}
+
+// What pulls has no way in: its ports are those of probes and figures, and no Service leads to them.
+func TestWhatPullsCanBeReachedByNobody(t *testing.T) {
+	for _, object := range render(t, "testdata/pull") {
+		if slices.Contains([]string{"Service", "Ingress", "DomainMapping"}, object.Kind) {
+			t.Errorf("there is a %s", object.id())
+		}
 	}
 }

@@ -170,6 +170,33 @@ def a_key_of_ones_own_is_everywhere_and_the_role_may_use_it_through_sqs():
         "StringEquals": {"kms:ViaService": "sqs.eu-central-1.amazonaws.com"}}
 
 
+def a_function_that_forwards_has_its_queues_and_no_cluster():
+    queues = ["arn:aws:sqs:eu-central-1:444455556666:fleet"]
+    url = "https://sqs.eu-central-1.amazonaws.com/444455556666/fleet"
+    stack = Stack(ForwardQueueName="manager", ForwardQueueUrls=url, ForwardQueueArns=queues[0], WebhookSecretId="fleet/webhook")
+    assert stack.variables["FORWARD_QUEUE_URLS"] == f"Deliveries,{url}", stack.variables
+    assert not {"EKS_CLUSTER_NAME", "KUBECONFIG", "KUBECONFIG_SECRET_ID", "RETRY_QUEUE_URL"} & stack.variables.keys()
+    sends = [statement["Resource"] for statement in stack.statements() if statement["Action"] == "sqs:SendMessage"]
+    assert sends == ["Deliveries.Arn", queues], sends
+    assert not stack.of_type("AWS::Lambda::EventSourceMapping")
+    redrive = stack.of_type("AWS::SQS::Queue")["Deliveries"]["RedrivePolicy"]
+    assert redrive["deadLetterTargetArn"] == "DeadForwarded.Arn"
+    assert "FORWARD_QUEUE_URLS" not in Stack(EksClusterName="production").variables
+
+
+def who_takes_from_the_queue_may_do_that_alone():
+    taking = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:ChangeMessageVisibility"]
+    only = [{"Effect": "Allow", "Action": taking, "Resource": "Deliveries.Arn"}]
+    pods = Stack(ForwardQueueName="manager", WebhookSecretId="w")
+    role = pods.resources["ConsumerIdentity"]["Properties"]
+    trust, = role["AssumeRolePolicyDocument"]["Statement"]
+    assert (trust["Principal"], trust["Action"]) == ({"Service": "pods.eks.amazonaws.com"}, ["sts:AssumeRole", "sts:TagSession"])
+    assert role["Policies"][0]["PolicyDocument"]["Statement"] == only
+    own = Stack(ForwardQueueName="manager", WebhookSecretId="w", Consumer="Policy").of_type("AWS::IAM::ManagedPolicy")
+    assert own["ConsumerRights"]["PolicyDocument"]["Statement"] == only
+    assert "ConsumerIdentity" not in Stack(EksClusterName="production").resources
+
+
 def sam_local_finds_the_function_behind_the_http_api():
     stacks, _ = SamLocalStackProvider.get_stacks(str(ROOT / "template.yaml"), parameter_overrides={"FrontDoor": "HttpApi"})
     route, = ApiProvider(stacks).api.routes
@@ -319,7 +346,8 @@ def what_codecommit_could_not_deliver_is_not_among_deliveries():
 
 
 def every_variable_that_means_something_on_lambda_is_set():
-    elsewhere = {"HOST", "PORT", "METRICS_PORT", "DEADLINE", "SHUTDOWN_DELAY", "K_SINK", "K_CA_CERTS"}
+    elsewhere = {"HOST", "PORT", "METRICS_PORT", "DEADLINE", "SHUTDOWN_DELAY", "K_SINK", "K_CA_CERTS",
+                 "DELIVERY_QUEUE_URL"}
     names = (ROOT / "src/config/names.rs").read_text()
     read = set(re.findall(r'variable\(\s*"([A-Z_]+)"', names))
     assert len(read) > 20, read
@@ -328,7 +356,8 @@ def every_variable_that_means_something_on_lambda_is_set():
     assert every == read - elsewhere, every ^ (read - elsewhere)
     chosen = Stack(EksClusterName="a", KubeconfigSecretId="b", KubeconfigFile="c", WebhookSecretId="d",
                    WebhookSecretName="e", GitRepoNamespaces="f", HostAliases="g=h", HttpsProxy="http://i", NoProxy="j", MaxBodyBytes=7, LogFormat="text")
-    assert set(chosen.variables) == every
+    # A function that forwards has no queue of its own to try again from.
+    assert set(chosen.variables) == every - {"FORWARD_QUEUE_URLS"}
     assert chosen.variables["MAX_BODY_BYTES"] == "7" and chosen.variables["LOG_FORMAT"] == "text"
 
 
@@ -339,6 +368,8 @@ for promise in (
     the_alarm_for_503_rings_at_what_the_function_counts,
     the_dashboard_is_json_and_names_what_there_is,
     a_key_of_ones_own_is_everywhere_and_the_role_may_use_it_through_sqs,
+    a_function_that_forwards_has_its_queues_and_no_cluster,
+    who_takes_from_the_queue_may_do_that_alone,
     sam_local_finds_the_function_behind_the_http_api,
     an_http_api_is_throttled_and_writes_who_called,
     a_mistyped_parameter_is_refused_before_anything_is_made,

@@ -66,6 +66,10 @@ prometheus.io/path: /metrics
 {{- if ne .Values.pollingInterval "1h" }}{{ $_ := set $variables "POLLING_INTERVAL" .Values.pollingInterval }}{{ end }}
 {{- with .Values.gitrepoNamespaces }}{{ $_ := set $variables "GITREPO_NAMESPACES" (join "," .) }}{{ end }}
 {{- if ne (int .Values.shutdownDelaySeconds) 10 }}{{ $_ := set $variables "SHUTDOWN_DELAY" (printf "%ds" (int .Values.shutdownDelaySeconds)) }}{{ end }}
+{{- with .Values.pull.queueUrl }}
+{{- $_ := set $variables "DELIVERY_QUEUE_URL" . }}
+{{- $_ := set $variables "AWS_REGION" (regexReplaceAll "^https://sqs\\.([a-z0-9-]+)\\..*$" . "${1}") }}
+{{- end }}
 {{- with .Values.retry.sink }}{{ $_ := set $variables "K_SINK" . }}{{ end }}
 {{- if .Values.proxy }}
 {{- $_ := set $variables "HTTPS_PROXY" .Values.proxy }}
