@@ -47,6 +47,7 @@ pub mod event;
 #[cfg(feature = "aws")]
 pub mod forward;
 pub mod gitrepo;
+pub mod keys;
 pub mod outcome;
 mod payload;
 pub mod provider;

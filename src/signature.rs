@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     delivery::Delivery,
-    secret::{Keys, Secret, SecretValue},
+    keys::{Keys, Secret, SecretValue},
 };
 
 /// Base64 with or without its padding.

@@ -15,10 +15,10 @@ use crate::{
     delivery::Delivery,
     event::Push,
     gitrepo::{GitRepo, Move},
+    keys::Secret,
     provider::Provider,
     reason::Reason,
     secret::{
-        Secret,
         check::Check,
         source::{Asker, SecretOf},
         store::SecretStore,

@@ -8,9 +8,9 @@ use std::{env, fs};
 
 use fleet_webhook::{
     event::{After, Event as Said, RefUpdate, Repository},
+    keys::Secret,
     provider::{self, PROVIDERS, codecommit},
     repo_url::{HostAliases, RepoUrl},
-    secret::Secret,
     signature::{self, Refusal},
 };
 use jiff::Timestamp;

@@ -11,8 +11,8 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use fleet_webhook::{
     delivery::Delivery,
+    keys::Secret,
     provider::{PROVIDERS, Provider},
-    secret::Secret,
     signature::{self, Scheme},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};

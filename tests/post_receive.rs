@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use fleet_webhook::{
-    delivery::Delivery, event::Event, provider, repo_url::HostAliases, secret::Secret, signature,
+    delivery::Delivery, event::Event, keys::Secret, provider, repo_url::HostAliases, signature,
 };
 use http::{HeaderMap, HeaderName};
 use jiff::Timestamp;

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use fleet_webhook::{
     delivery::Delivery,
     event::{After, Event, RefUpdate, Refs, Repository},
+    keys::Secret,
     provider::{
         self, Provider,
         codecommit::{self, StateChange},
     },
     repo_url::HostAliases,
-    secret::Secret,
     signature,
 };
 use http::{HeaderMap, HeaderName, HeaderValue};

@@ -2,6 +2,7 @@
 
 mod connections;
 mod figures;
+mod places;
 mod progress;
 
 use std::{

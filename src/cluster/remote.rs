@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use aws_config::SdkConfig;
 use kube::Config;
 
 use super::{ApiError, kubeconfig};
 use crate::aws::{
+    SdkConfig,
     eks::{self, EksError, TokenSource},
     secrets_manager::{SecretsManager, SecretsManagerError, Stage},
 };

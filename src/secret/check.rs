@@ -1,9 +1,17 @@
 //! What a secret says of a delivery; `store` asks it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
-use super::{ReadError, Secret, store::Outcome};
-use crate::signature::{Refusal, Verified};
+use super::ReadError;
+use crate::{
+    keys::Secret,
+    signature::{Refusal, Verified},
+};
+
+/// What a read gave; shared by all who asked for it.
+pub(super) type Outcome = Result<Arc<Secret>, Arc<ReadError>>;
 
 /// What a secret says of a delivery.
 #[derive(Clone, Debug)]

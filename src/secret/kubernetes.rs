@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 
-use super::{Keys, ReadError, Secret};
-use crate::cluster::{ApiError, Cluster, secret_path};
+use super::ReadError;
+use crate::{
+    cluster::{ApiError, Cluster, secret_path},
+    keys::{Keys, Secret},
+};
 
 /// Reads a [Kubernetes secret](https://kubernetes.io/docs/concepts/configuration/secret/).
 pub(super) async fn read(

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::{
     aws::secrets_manager::{SecretsManager, SecretsManagerError, Stage, Version},
-    secret::{Keys, ReadError, Secret},
+    keys::{Keys, Secret},
+    secret::ReadError,
 };
 
 /// Reads a webhook secret, and within `rotation_window` of its last rotation also the version before.
@@ -109,7 +110,7 @@ const fn kind(value: &Value) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::SecretValue;
+    use crate::keys::SecretValue;
 
     #[test]
     fn an_object_of_strings_gives_its_keys() {

@@ -7,10 +7,10 @@ use tokio::sync::OnceCell;
 
 #[cfg(feature = "aws")]
 use super::secrets_manager;
-use super::{ReadError, Secret, kubernetes};
+use super::{ReadError, kubernetes};
 #[cfg(feature = "aws")]
 use crate::aws::{self, secrets_manager::SecretsManager};
-use crate::{cluster::Cluster, config::GlobalSecret};
+use crate::{cluster::Cluster, config::GlobalSecret, keys::Secret};
 
 /// Which secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,13 +11,14 @@ use std::{
 };
 
 use super::{
-    ReadError, Secret,
-    check::Check,
+    ReadError,
+    check::{Check, Outcome},
     seldom::{May, Seldom},
     source::{Asker, SecretOf, SecretSource},
     warnings::{OwnWarnings, Warnings},
 };
 use crate::{
+    keys::Secret,
     remembered::Remembered,
     signature::{Refusal, Verified},
 };
@@ -37,9 +38,6 @@ const MISSED_BY_LIMIT: usize = 256;
 
 /// How many secrets of GitRepos are kept.
 const OWN_SECRETS_LIMIT: usize = 1024;
-
-/// What a read gave; shared by all who asked for it.
-pub(super) type Outcome = Result<Arc<Secret>, Arc<ReadError>>;
 
 /// What is kept of one secret.
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 
 use super::{BASE64, same};
-use crate::{delivery::Delivery, secret::SecretValue};
+use crate::{delivery::Delivery, keys::SecretValue};
 
 pub(super) const HEADER: &str = "authorization";
 

@@ -25,13 +25,12 @@ use hyper_util::{
 use tokio::{
     net::{TcpListener, TcpStream},
     select,
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
-use super::progress;
+use super::{places::Places, progress};
 use crate::adapter::service::Peer;
 
 /// How long a client may take from connecting to the end of its first request's head.
@@ -50,38 +49,12 @@ const HEAD_LIMIT: usize = 32 * 1024;
 /// How many connections there may be; further ones wait to be accepted.
 const CONNECTIONS: usize = 1024;
 
-/// More than one in so many places taken is a crowd: then no connection is kept open after its answer, so that those
-/// which wait for another request never take the places of those that have one.
-const CROWD: usize = 4;
-
 /// How long to wait where no connection can be accepted, for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `closed`; returns when every connection has ended.
 pub(super) async fn serve(listener: TcpListener, router: Router, closed: CancellationToken) {
     serve_in(Places::new(CONNECTIONS), listener, router, closed).await;
-}
-
-/// The places of the connections.
-#[derive(Clone)]
-pub(super) struct Places {
-    free: Arc<Semaphore>,
-    number: usize,
-}
-
-impl Places {
-    pub(super) fn new(number: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(number)), number }
-    }
-
-    #[cfg(test)]
-    pub(super) fn take(&self, number: u32) -> Option<tokio::sync::OwnedSemaphorePermit> {
-        Arc::clone(&self.free).try_acquire_many_owned(number).ok()
-    }
-
-    pub(super) fn are_crowded(&self) -> bool {
-        self.number - self.free.available_permits() > self.number / CROWD
-    }
 }
 
 async fn serve_in(
@@ -93,7 +66,7 @@ async fn serve_in(
     let graceful = GracefulShutdown::new();
     loop {
         let accept = async {
-            let place = Arc::clone(&places.free).acquire_owned().await;
+            let place = places.next().await;
             (place, listener.accept().await)
         };
         let (place, accepted) = select! {

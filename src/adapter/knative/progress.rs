@@ -16,7 +16,7 @@ use tokio::{
     time::{Instant, Sleep, sleep, timeout},
 };
 
-use super::connections::Places;
+use super::places::Places;
 
 /// How long a body may bring nothing, and an answer not be read.
 const PATIENCE: Duration = Duration::from_secs(5);
