@@ -71,7 +71,8 @@ pub(super) fn from_text(text: &str) -> Result<Config, String> {
         ("client-key", &user.client_key),
         ("tokenFile", &user.token_file),
     ];
-    if let Some((field, _)) = files.iter().find(|(_, file)| file.is_some()) {
+    let is_named = |file: &Option<String>| file.as_ref().is_some_and(|file| !file.is_empty());
+    if let Some((field, _)) = files.iter().find(|(_, file)| is_named(file)) {
         return Err(format!("its {field} is a file, which is not here: {SELF_CONTAINED}"));
     }
     Ok(config)
@@ -207,5 +208,105 @@ fn mend(value: &mut Value) -> Result<(), String> {
         }),
         Value::Array(items) => items.iter_mut().try_for_each(mend),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const CERTIFICATE: &str = "MIIBfzCCASWgAwIBAgIUawX138ZxaEgll85kIKw6UEDIapYwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJYXV0aG9yaXR5MCAXDTI2MTEyNTIzMzEzOFoYDzIxMjYxMTAxMjMzMTM4WjAUMRIwEAYDVQQDDAlhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQoU+a8LyjD3k9BHWli6Rbwa5GU2KjjalWdjkFsSSOAiXz7Ao2mPq3FGaB8RAu/IZ+wxF+CboqycO59XGS+yRPIo1MwUTAdBgNVHQ4EFgQUVto9LKhOORLNZa7gWesVdOvNGKIwHwYDVR0jBBgwFoAUVto9LKhOORLNZa7gWesVdOvNGKIwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEAsM75SCC+/1erdnXc+F9kggQrvJJaF7pcxrF13DpWN3UCIGEqWpBwLNnt4DMVc05TnG24D6CzsM3HRBUndgsE7CS+";
+
+    fn authority() -> String {
+        let pem =
+            format!("-----BEGIN CERTIFICATE-----\n{CERTIFICATE}\n-----END CERTIFICATE-----\n");
+        BASE64_STANDARD.encode(pem)
+    }
+
+    fn text(cluster: &Value, user: &Value) -> String {
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": cluster }],
+            "users": [{ "name": "function", "user": user }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "function" } }],
+        })
+        .to_string()
+    }
+
+    fn refusal(cluster: &Value, user: &Value) -> String {
+        from_text(&text(cluster, user)).expect_err("is refused")
+    }
+
+    #[test]
+    fn data_that_is_wrapped_or_marked_and_a_newline_behind_a_token_are_taken() {
+        let (whole, half) = (authority(), authority().len() / 2);
+        let (one, other) = whole.split_at(half);
+        let yaml = |data: &str| {
+            format!(
+                "current-context: test\ncontexts: [{{name: test, context: {{cluster: test, user: f}}}}]\n\
+                 users:\n- name: f\n  user:\n    token: |\n      hunter2\nclusters:\n- name: test\n  cluster:\n    \
+                 server: https://api.example:6443\n    certificate-authority-data: {data}\n"
+            )
+        };
+        for data in [
+            whole.clone(),
+            format!("|\n      {one}\n      {other}"),
+            format!("!!binary |\n      {one}\n      {other}"),
+            format!("!!binary {whole}"),
+        ] {
+            let config = from_text(&yaml(&data)).expect("is taken");
+            assert_eq!(config.root_cert.map(|certificates| certificates.len()), Some(1));
+            let token = serde_json::to_value(&config.auth_info).expect("is JSON");
+            assert_eq!(token.get("token"), Some(&json!("hunter2")));
+        }
+    }
+
+    #[test]
+    fn a_server_without_a_scheme_is_refused_with_what_it_takes() {
+        for server in ["api.example:6443", "api.example", "", "ftp://api.example", "https://"] {
+            let refusal = refusal(&json!({ "server": server }), &json!({ "token": "t" }));
+            assert!(
+                refusal.starts_with(&format!("its server is {server:?}; it takes")),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_may_name_none_and_run_nothing() {
+        let server = json!({ "server": "https://api.example" });
+        let exec = json!({ "exec": { "apiVersion": "client.authentication.k8s.io/v1", "command": "aws" } });
+        let refused = refusal(&server, &exec);
+        assert!(
+            refused.contains("runs a program") && refused.contains("ServiceAccount"),
+            "{refused}"
+        );
+        for (field, cluster, user) in [
+            ("tokenFile", server.clone(), json!({ "tokenFile": "/t" })),
+            (
+                "client-key",
+                server.clone(),
+                json!({ "client-certificate-data": "", "client-key": "/k" }),
+            ),
+        ] {
+            let refused = refusal(&cluster, &user);
+            assert!(refused.contains(field) && refused.contains("--flatten"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_said_and_never_shown() {
+        let server =
+            json!({ "server": "https://api.example", "certificate-authority-data": "hunter2" });
+        for said in [
+            refusal(&server, &json!({})),
+            refusal(&json!({ "server": "https://api.example" }), &json!({ "token": "hun\nter2" })),
+            from_text("hunter2: [").expect_err("is refused"),
+            from_text("current-context: hunter\n").expect_err("is refused"),
+        ] {
+            assert!(!said.contains("ter2"), "{said}");
+        }
     }
 }

@@ -144,3 +144,71 @@ fn seconds(form: u8, time: &[u8]) -> Option<i64> {
     let time = DateTime::strptime("%Y%m%d%H%M%SZ", time).ok()?;
     Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp().as_second())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+    use super::*;
+
+    // openssl req -x509 …: an authority, the certificate of api.example from it, and one that api.example has made for
+    // itself as an authority.
+    const AUTHORITY: &str = "MIIBfzCCASWgAwIBAgIUawX138ZxaEgll85kIKw6UEDIapYwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJYXV0aG9yaXR5MCAXDTI2MTEyNTIzMzEzOFoYDzIxMjYxMTAxMjMzMTM4WjAUMRIwEAYDVQQDDAlhdXRob3JpdHkwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQoU+a8LyjD3k9BHWli6Rbwa5GU2KjjalWdjkFsSSOAiXz7Ao2mPq3FGaB8RAu/IZ+wxF+CboqycO59XGS+yRPIo1MwUTAdBgNVHQ4EFgQUVto9LKhOORLNZa7gWesVdOvNGKIwHwYDVR0jBBgwFoAUVto9LKhOORLNZa7gWesVdOvNGKIwDwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNIADBFAiEAsM75SCC+/1erdnXc+F9kggQrvJJaF7pcxrF13DpWN3UCIGEqWpBwLNnt4DMVc05TnG24D6CzsM3HRBUndgsE7CS+";
+    const OF_AUTHORITY: &str = "MIIBjDCCATKgAwIBAgIUWCtjM/NqoSXopKrLHyKqSSzmT8cwCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJYXV0aG9yaXR5MCAXDTI2MTEyNTIzMzEzOFoYDzIwNTQwNDEyMjMzMTM4WjAPMQ0wCwYDVQQDDARsZWFmMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEgNneMWFHK+1ObzktAs6cg7fzNORBdk83wt+/eUgUqg8qQ3gwnz02oUjlDrdh0epA/WZ7p3IM/8eh3HxW0GpZA6NlMGMwFgYDVR0RBA8wDYILYXBpLmV4YW1wbGUwCQYDVR0TBAIwADAdBgNVHQ4EFgQUXwJxAlzsodqQQ6fKZtiGmQ3fzpswHwYDVR0jBBgwFoAUVto9LKhOORLNZa7gWesVdOvNGKIwCgYIKoZIzj0EAwIDSAAwRQIgPLhaMj2wvjC/AcqT/tEmoqsSOPDoGfGP5Xc7fuRd2JkCIQDeXRj3d+3OplxETRS/Xq9KUeunld39x2THq2/2OAJbPA==";
+    const OF_ITSELF: &str = "MIIBjTCCATOgAwIBAgIUJyfNeltID/GPaVELlL5a3ALK8okwCgYIKoZIzj0EAwIwDzENMAsGA1UEAwwEc2VsZjAgFw0yNjExMjUyMzMxMzhaGA8yMDU0MDQxMjIzMzEzOFowDzENMAsGA1UEAwwEc2VsZjBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABBSm5B7ZpRf/0cY+7S+AZsUkvOA9lWyKTJVV5Z6+E8VF0ixvCVh7PIOfe3AEEREg96lbrzPUMyKqBaBnaLfOf9ejazBpMB0GA1UdDgQWBBQaCEkHyH0iCA+aMxuNMTw76FkUGTAfBgNVHSMEGDAWgBQaCEkHyH0iCA+aMxuNMTw76FkUGTAPBgNVHRMBAf8EBTADAQH/MBYGA1UdEQQPMA2CC2FwaS5leGFtcGxlMAoGCCqGSM49BAMCA0gAMEUCIDfbBv3Og1bVBJ3knDLc701EaCXmqjW+iVX9v3HYZeQ/AiEAjuMqb6HQXHi56maIvjiJoS1qnYeCHikKSoHq9BtPCtU=";
+
+    const IN_2030: u64 = 1_900_000_000;
+
+    fn certificate(der: &str) -> CertificateDer<'static> {
+        CertificateDer::from(BASE64_STANDARD.decode(der).expect("is base64"))
+    }
+
+    fn verified(trusted: &str, shown: &str, name: &str, seconds: u64) -> Result<(), Error> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let certificates = vec![certificate(trusted)];
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate(trusted)).expect("is a certificate");
+        let webpki = WebPkiServerVerifier::builder(Arc::new(roots)).build().expect("a verifier");
+        let name = ServerName::try_from(name.to_owned()).expect("is a name");
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let trust = Trust { certificates, webpki };
+        trust.verify_server_cert(&certificate(shown), &[], &name, &[], now).map(drop)
+    }
+
+    #[test]
+    fn a_server_is_trusted_by_its_authority_and_by_its_very_certificate() {
+        for (trusted, shown) in
+            [(AUTHORITY, OF_AUTHORITY), (OF_AUTHORITY, OF_AUTHORITY), (OF_ITSELF, OF_ITSELF)]
+        {
+            verified(trusted, shown, "api.example", IN_2030).expect("is trusted");
+        }
+    }
+
+    #[test]
+    fn neither_another_name_nor_another_time_nor_another_certificate_is_trusted() {
+        use CertificateError::{Expired, NotValidYet};
+        for trusted in [OF_AUTHORITY, OF_ITSELF] {
+            let wrong =
+                |name, seconds| verified(trusted, trusted, name, seconds).expect_err("is refused");
+            let other = wrong("other.example", IN_2030);
+            assert!(matches!(other, Error::InvalidCertificate(_)), "{other:?}");
+            for (seconds, why) in [(1_000_000_000, NotValidYet), (9_000_000_000, Expired)] {
+                assert_eq!(wrong("api.example", seconds), Error::InvalidCertificate(why));
+            }
+        }
+        for (trusted, shown) in [(OF_ITSELF, OF_AUTHORITY), (AUTHORITY, OF_ITSELF)] {
+            verified(trusted, shown, "api.example", IN_2030).expect_err("is refused");
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_has_no_time() {
+        let whole = certificate(OF_AUTHORITY);
+        assert!(validity(&whole).is_some());
+        for end in 0..whole.len() {
+            assert_eq!(validity(whole.get(..end).expect("is a part")), None, "{end}");
+        }
+    }
+}
