@@ -48,7 +48,7 @@ impl Assembly {
             None => Metrics::new(),
         });
         let way = match config.forward_queue_urls.is_empty() {
-            true => Way::to_cluster(config, &metrics).await?,
+            true => Way::to_cluster(config, &metrics, config.platform == Platform::Http).await?,
             false => Way::to_queues(config).await?,
         };
         let retry = retry_queue(config).await?.map(Arc::new);
@@ -75,6 +75,17 @@ impl Assembly {
             cluster: way.name,
             secret: config.global_secret.to_string(),
         })
+    }
+
+    /// Makes connections for one question alone; sends nothing yet.
+    ///
+    /// # Errors
+    /// There is no way to the cluster, or deliveries go on to queues.
+    pub async fn for_a_question(config: &Config) -> anyhow::Result<Destination> {
+        if !config.forward_queue_urls.is_empty() {
+            anyhow::bail!("FORWARD_QUEUE_URLS is set: which GitRepos follow, the clusters know");
+        }
+        Ok(Way::to_cluster(config, &Arc::new(Metrics::new()), false).await?.destination)
     }
 
     /// Takes deliveries out of queues too, if there are any to take them from.
@@ -119,13 +130,19 @@ struct Way {
 }
 
 impl Way {
-    async fn to_cluster(config: &Config, metrics: &Arc<Metrics>) -> anyhow::Result<Self> {
+    /// To the GitRepos of a cluster, which an index keeps at hand if it is to.
+    #[cfg_attr(not(feature = "knative"), expect(unused_variables, reason = "there is no index"))]
+    async fn to_cluster(
+        config: &Config,
+        metrics: &Arc<Metrics>,
+        keeps_index: bool,
+    ) -> anyhow::Result<Self> {
         let (cluster, name) = connect(config.cluster.clone(), Arc::clone(metrics)).await?;
         let lookup_ttl = config.lookup_cache_ttl;
         let lookup = Lookup::new(cluster.clone(), config.gitrepo_namespaces.clone(), lookup_ttl);
         #[cfg(feature = "knative")]
-        let index = (config.platform == Platform::Http)
-            .then(|| Arc::new(Index::start(&cluster, &config.gitrepo_namespaces)));
+        let index =
+            keeps_index.then(|| Arc::new(Index::start(&cluster, &config.gitrepo_namespaces)));
         #[cfg(feature = "knative")]
         let lookup = match &index {
             Some(index) => lookup.with_index(Arc::clone(index)),

@@ -238,6 +238,14 @@ impl Repository {
         matches!(self, Self::Hostless { .. })
     }
 
+    /// The URLs that it is known by; none where the payload names no host.
+    pub fn urls(&self) -> &[RepoUrl] {
+        match self {
+            Self::Urls(urls) => urls,
+            Self::Hostless { .. } => &[],
+        }
+    }
+
     /// Whether nothing can be this repository, since it has no URL that counts.
     pub const fn is_nowhere(&self) -> bool {
         matches!(self, Self::Urls(urls) if urls.is_empty())

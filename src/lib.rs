@@ -44,6 +44,7 @@ pub mod cluster;
 pub mod config;
 pub mod delivery;
 pub mod event;
+pub mod explain;
 #[cfg(feature = "aws")]
 pub mod forward;
 pub mod gitrepo;

@@ -1,20 +1,22 @@
 //! Reads the configuration, puts the parts together, and hands them to the driver.
 
 use std::{
-    env,
+    env, fs,
     io::{self, Write as _},
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 #[cfg(any(feature = "lambda", feature = "knative"))]
 use fleet_webhook::adapter;
 #[cfg(any(feature = "lambda", feature = "knative"))]
 use fleet_webhook::config::Platform;
 use fleet_webhook::{
-    arguments::{self, Command},
+    arguments::{self, About, Command},
     assembly::Assembly,
     config::Config,
-    telemetry,
+    explain::{Asked, Explanation},
+    telemetry::{self, LogFormat},
 };
 
 /// What is returned for arguments or a configuration that cannot be used.
@@ -25,6 +27,13 @@ fn main() -> ExitCode {
     let done = match Command::parse(arguments) {
         Ok(Command::Help) => return say(&arguments::help()),
         Ok(Command::Version) => return say(&arguments::version()),
+        Ok(Command::Explain { about, json }) => {
+            let explained = Config::from_env().map_err(Into::into);
+            match explained.and_then(|config| explain(&config, &about, json)) {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            }
+        }
         Ok(Command::Serve) => {
             Config::from_env().map_err(Into::into).and_then(|config| run(&config))
         }
@@ -43,6 +52,27 @@ fn main() -> ExitCode {
 fn say(text: &str) -> ExitCode {
     let _ = io::stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
+}
+
+#[tokio::main]
+async fn explain(config: &Config, about: &About, json: bool) -> anyhow::Result<ExitCode> {
+    telemetry::init(telemetry::log_filter("warn")?, LogFormat::Text);
+    // Fails only if there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let asked = match about {
+        About::File(name) if name == "-" => Asked::event(&io::read_to_string(io::stdin())?)?,
+        About::File(name) => Asked::event(&fs::read_to_string(name).context(name.clone())?)?,
+        About::Push { repo, git_ref, commit } => Asked::supposed(repo, git_ref, commit.as_deref())?,
+    };
+    let destination = Box::pin(Assembly::for_a_question(config)).await?;
+    let receiver = destination.receiver().context("there is no cluster to ask")?;
+    let secret = config.global_secret.to_string();
+    let explanation = Box::pin(Explanation::new(receiver, &asked, &secret)).await;
+    say(&match json {
+        true => serde_json::to_string_pretty(&explanation)? + "\n",
+        false => explanation.to_string(),
+    });
+    Ok(ExitCode::from(explanation.exit_code()))
 }
 
 #[tokio::main]

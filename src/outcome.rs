@@ -242,7 +242,7 @@ impl Subject {
 }
 
 /// Makes a name from outside fit for a log line: no control characters, not too long.
-fn printable(claimed: &str) -> String {
+pub(crate) fn printable(claimed: &str) -> String {
     let shown = |character: char| if character.is_control() { '\u{fffd}' } else { character };
     claimed.chars().take(CLAIM_IN_LOG).map(shown).collect()
 }

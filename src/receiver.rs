@@ -61,6 +61,21 @@ impl Receiver {
         &self.secrets
     }
 
+    /// The way to find GitRepos.
+    pub const fn lookup(&self) -> &Lookup {
+        &self.lookup
+    }
+
+    /// What becomes of deliveries where no secret is configured.
+    pub const fn unsigned(&self) -> UnsignedDeliveries {
+        self.unsigned
+    }
+
+    /// The other names of Git servers.
+    pub const fn aliases(&self) -> &HostAliases {
+        &self.aliases
+    }
+
     /// Takes one delivery of a provider.
     pub async fn receive(
         &self,

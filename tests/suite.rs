@@ -21,6 +21,8 @@ mod bursts;
 mod conformance;
 #[path = "suite/connections.rs"]
 mod connections;
+#[path = "suite/explain.rs"]
+mod explain;
 #[path = "suite/figures.rs"]
 mod figures;
 #[path = "suite/floods.rs"]

@@ -25,3 +25,14 @@ pub enum Source {
     /// What was read for an earlier delivery.
     Earlier,
 }
+
+/// A GitRepo by its name and URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its `spec.repo`.
+    pub repo: String,
+}

@@ -5,7 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ApiError, Cluster, found::Found, scan::Scan, shared_scan::SharedScan};
+use super::{
+    ApiError, Cluster,
+    found::{Found, Listed},
+    scan::Scan,
+    shared_scan::SharedScan,
+};
 use crate::{event::Repository, gitrepo::GitRepo};
 
 /// Whether the global secret verifies the delivery that a look-up is for.
@@ -80,6 +85,14 @@ impl Lookup {
             Trust::Unverified => self.shared_scan.find_earlier(&self.scan, repository).await?,
         };
         Ok(only_of(repository, found))
+    }
+
+    /// Lists names and URLs of all GitRepos; for people who ask, and for no delivery.
+    ///
+    /// # Errors
+    /// The [`ApiError`] of the scan.
+    pub async fn listed(&self) -> Result<Vec<Listed>, ApiError> {
+        self.scan.listed().await
     }
 
     /// What the index holds of a repository; `None` where there is no index to rely on.

@@ -8,10 +8,10 @@ use serde_json::value::RawValue;
 
 use super::{
     ApiError, CONCURRENT_REQUESTS, Cluster, List,
-    found::{Found, Source},
+    found::{Found, Listed, Source},
     gitrepos_named, lean,
     scanned::{Key, Place, Scanned, Wanted},
-    table::Include,
+    table::{Include, Row},
     unreadable,
 };
 use crate::{event::Repository, gitrepo::GitRepo};
@@ -90,6 +90,23 @@ impl Scan {
         }
         all.sort();
         Ok(Arc::new(all))
+    }
+
+    /// Names and URLs of all GitRepos.
+    pub(super) async fn listed(&self) -> Result<Vec<Listed>, ApiError> {
+        let add = |listed: &mut Vec<Listed>, row: Row| {
+            let Row { name, repo, namespace } = row;
+            listed.push(Listed { namespace: namespace.unwrap_or_default(), name, repo });
+        };
+        let mut namespaces: Vec<_> = self.namespaces.iter().map(|name| Some(&**name)).collect();
+        if namespaces.is_empty() {
+            namespaces.push(None);
+        }
+        let mut all = Vec::new();
+        for namespace in namespaces {
+            all.extend(self.cluster.table(namespace, Include::Metadata, Vec::new(), add).await?);
+        }
+        Ok(all)
     }
 
     /// Reads the GitRepos with these keys; `again` scans them with their namespaces.
