@@ -61,6 +61,8 @@ mod retry;
 mod rights;
 #[path = "suite/secrets.rs"]
 mod secrets;
+#[path = "suite/senders.rs"]
+mod senders;
 #[path = "suite/stopping.rs"]
 mod stopping;
 #[path = "suite/straight_line.rs"]
