@@ -67,5 +67,7 @@ mod senders;
 mod stopping;
 #[path = "suite/straight_line.rs"]
 mod straight_line;
+#[path = "suite/strangers.rs"]
+mod strangers;
 #[path = "suite/two_senders.rs"]
 mod two_senders;

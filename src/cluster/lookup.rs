@@ -69,7 +69,7 @@ impl Lookup {
             (Some(_), _) => return self.confirm(repository, trust).await,
             (None, Trust::Verified) => self.scan.find(repository).await?,
             (None, Trust::Unverified) => {
-                self.shared_scan.find_earlier(&self.scan, repository).await?
+                self.shared_scan.find_earlier(&self.scan, repository, None).await?
             }
         };
         Ok(only_of(repository, found))
@@ -82,7 +82,10 @@ impl Lookup {
     pub async fn confirm(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
         let found = match trust {
             Trust::Verified => self.shared_scan.find(&self.scan, repository).await?,
-            Trust::Unverified => self.shared_scan.find_earlier(&self.scan, repository).await?,
+            Trust::Unverified => {
+                let held = self.indexed(repository);
+                self.shared_scan.find_earlier(&self.scan, repository, held).await?
+            }
         };
         Ok(only_of(repository, found))
     }

@@ -2,12 +2,12 @@
 //! looked for.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{BuildHasher as _, RandomState},
 };
 
 use super::{ApiError, table::Row};
-use crate::{event::Repository, repo_url::RepoUrl};
+use crate::{event::Repository, gitrepo::GitRepo, repo_url::RepoUrl};
 
 /// The hashes of a URL: its [key](RepoUrl::key), and its host.
 pub(super) type Key = (u64, u64);
@@ -106,15 +106,25 @@ impl Scanned {
 
     /// The places of the GitRepos that have one of `keys`, each once.
     pub(super) fn places(&self, keys: &BTreeSet<Key>) -> BTreeSet<Place> {
-        let with = |key: &Key| {
-            let from = self.places.partition_point(|(held, _)| held < key);
-            let places = self.places.iter().skip(from);
-            places
-                .take_while(|(held, _)| held == key)
-                .map(|(_, place)| place.clone())
-                .collect::<Vec<_>>()
-        };
-        keys.iter().flat_map(with).collect()
+        keys.iter().flat_map(|key| self.with(*key)).cloned().collect()
+    }
+
+    /// Whether `held` has as many GitRepos of each name as have one of `keys`: then there is nothing more to read.
+    pub(super) fn is_within(&self, keys: &BTreeSet<Key>, held: &[GitRepo]) -> bool {
+        let mut left = BTreeMap::<_, usize>::new();
+        for gitrepo in held {
+            *left.entry(gitrepo.metadata.name.as_deref().unwrap_or_default()).or_default() += 1;
+        }
+        keys.iter().flat_map(|key| self.with(*key)).all(|place| {
+            let left = left.get_mut(&*place.name).filter(|left| **left > 0);
+            left.map(|left| *left -= 1).is_some()
+        })
+    }
+
+    fn with(&self, key: Key) -> impl Iterator<Item = &Place> {
+        let from = self.places.partition_point(|(held, _)| *held < key);
+        let places = self.places.iter().skip(from);
+        places.take_while(move |(held, _)| *held == key).map(|(_, place)| place)
     }
 
     /// How many GitRepos have one of these names, whatever their repository.

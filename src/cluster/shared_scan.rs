@@ -74,7 +74,8 @@ impl SharedScan {
         Ok(snapshot.read(scan, &keys, Duration::ZERO).await)
     }
 
-    /// Finds them for a delivery that anybody may have sent, as they were read a while ago.
+    /// Finds them for a delivery that anybody may have sent, as they were read a while ago; where the index holds them
+    /// all, `held` is what it holds, and nothing is read: so nobody finds out by what it costs what is followed.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -82,11 +83,19 @@ impl SharedScan {
         &self,
         scan: &Scan,
         repository: &Repository,
+        held: Option<Found>,
     ) -> Result<Found, ApiError> {
         let snapshot = self.snapshot(scan, self.cache_ttl, FAILURE_TTL).await?;
         let incomplete = snapshot.scanned.incomplete.clone();
+        let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
+        if let Some(held) = held
+            && snapshot.scanned.is_within(&keys, &held.gitrepos)
+        {
+            let incomplete = held.incomplete.or(incomplete);
+            return Ok(Found { incomplete, source: Source::Earlier, ..held });
+        }
         let mut found = Found { source: Source::Earlier, incomplete, ..Found::default() };
-        for key in snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher)) {
+        for key in keys {
             let good = |found: &Found, age| found.incomplete.is_none() || age < FAILURE_TTL;
             // Boxed, as the others: what waits for a read is held several times over in the futures around it.
             let read = Box::pin(async {

@@ -129,7 +129,11 @@ async fn a_scan_that_fails_under_a_flood_is_repeated_as_one_for_all() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repository_that_is_slow_to_read_holds_up_no_other() {
     let space = Space::embedded().await;
-    let function = prepared(&space, &[]).await;
+    // What the index holds would not be read.
+    space.fail(Fault::always(Method::GET, "watch=true", 403));
+    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(&space, &[]).await;
     let slow = json!({ "repo": "https://github.com/acme/slow", "branch": "main" });
     space.gitrepo("slow", slow).await;
     let server = space.embedded_server().unwrap();
