@@ -1,6 +1,8 @@
 //! The straight line: one delivery, from its headers to the patches and the outcome.
 
 mod announce;
+#[cfg(feature = "knative")]
+mod leftover;
 mod order;
 pub mod patch;
 mod plan;

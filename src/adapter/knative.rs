@@ -26,7 +26,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{http::router, service::Service};
+use super::{destination::Destination, http::router, service::Service};
 use crate::cluster::index::Index;
 
 /// How many open files are asked for.
@@ -111,6 +111,10 @@ pub async fn serve(
         metrics.port = listeners.figures.local_addr()?.port(),
         "listening"
     );
+    if let (Some(index), Destination::Cluster(receiver)) = (&index, &service.destination) {
+        let (receiver, index) = (Arc::clone(receiver), Arc::clone(index));
+        tokio::spawn(async move { receiver.take_left_intervals_back(&index).await });
+    }
     let (readiness, tasks) = (Arc::clone(&service.readiness), service.tasks.clone());
     let (draining, closed) = (CancellationToken::new(), CancellationToken::new());
     let figures = figures::router(Arc::clone(&service.metrics), index);

@@ -23,7 +23,7 @@ use super::{
     ApiError, Cluster,
     found::{Found, Source},
 };
-use crate::event::Repository;
+use crate::{event::Repository, gitrepo::GitRepo};
 
 /// The GitRepos of all namespaces, or of those that were configured.
 #[derive(Debug)]
@@ -78,6 +78,12 @@ impl Index {
             }
         }
         is_in_use.then_some(found)
+    }
+
+    /// Gives the GitRepos of this polling interval to which nothing was announced.
+    pub(crate) fn unannounced(&self, interval: &str) -> Vec<GitRepo> {
+        let of = |scope: &Arc<Scope>| scope.read().records.unannounced(interval);
+        self.scopes.iter().flat_map(of).collect()
     }
 
     /// Gives the number of GitRepos that are held, and when the last of the watches was confirmed, but for those of

@@ -151,6 +151,8 @@ impl<'a> Announcement<'a> {
             _ if self.interval == Some(true) => {
                 self.receiver.patcher.take_interval_back(self.planned.gitrepo(), end).await;
             }
+            // Another process may have set it, and not have come further than we.
+            Err(_) => self.receiver.patcher.take_left_interval_back(self.planned.gitrepo()).await,
             _ => {}
         }
         if outcome.is_ok() && self.troubled {

@@ -32,6 +32,11 @@ impl Patcher {
         Self { cluster, polling_interval }
     }
 
+    /// What is written where a GitRepo has no polling interval.
+    pub(super) fn polling_interval(&self) -> Option<&str> {
+        self.polling_interval.as_deref()
+    }
+
     /// Announces the planned commit, of which we heard when `received`, unless the GitRepo is another than was judged,
     /// or something else was announced to it since it was read.
     ///
@@ -73,6 +78,43 @@ impl Patcher {
             Err(error) => {
                 tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not set the polling interval");
                 unanswered.into_inner() || error.may_have_been_done()
+            }
+        }
+    }
+
+    /// Takes back the polling interval of a GitRepo to which nothing was announced, if it is we who set it.
+    pub(super) async fn take_left_interval_back(&self, gitrepo: &GitRepo) {
+        let set = gitrepo.spec.polling_interval.as_deref();
+        if set.is_none() || set != self.polling_interval() || gitrepo.announced().is_some() {
+            return;
+        }
+        match self.cluster.has_set_interval(&gitrepo.metadata).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => {
+                let name = name(gitrepo);
+                return tracing::warn!(gitrepo.name = name, %error, "cannot tell who set the polling interval");
+            }
+        }
+        let nothing_announced = match gitrepo.status {
+            Some(_) => test("/status/webhookCommit", None),
+            None => test("/status", None),
+        };
+        let patch = json!([
+            test("/metadata/uid", gitrepo.metadata.uid.as_deref()),
+            test("/spec/pollingInterval", set),
+            nothing_announced,
+            { "op": "remove", "path": "/spec/pollingInterval" },
+        ]);
+        match self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Itself, &patch).await {
+            Ok(()) => tracing::info!(
+                gitrepo.namespace = gitrepo.metadata.namespace,
+                gitrepo.name = name(gitrepo),
+                "took back a polling interval that was left without a commit"
+            ),
+            Err(ApiError::Unprocessable | ApiError::NotFound) => {}
+            Err(error) => {
+                tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not take the polling interval back");
             }
         }
     }

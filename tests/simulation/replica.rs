@@ -81,7 +81,14 @@ impl Replica {
             UnsignedDeliveries::Reject,
             fleet_webhook::repo_url::HostAliases::default(),
         );
-        Self { life, receiver: Arc::new(receiver), index, clock, tasks: Mutex::default() }
+        let receiver = Arc::new(receiver);
+        let tasks = Mutex::new(Vec::new());
+        if let Some(index) = &index {
+            let (receiver, index) = (Arc::clone(&receiver), Arc::clone(index));
+            let take_back = async move { receiver.take_left_intervals_back(&index).await };
+            tasks.lock().unwrap().push(tokio::spawn(take_back).abort_handle());
+        }
+        Self { life, receiver, index, clock, tasks }
     }
 
     /// What its clock says.

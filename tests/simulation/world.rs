@@ -41,7 +41,7 @@ const BUSY: u64 = 12_000;
 #[derive(Debug)]
 pub struct Conditions {
     replicas: usize,
-    on_lambda: bool,
+    pub on_lambda: bool,
     pub says_before: bool,
     pub clocks_differ: bool,
     /// How many requests of a hundred meet a fault.

@@ -10,7 +10,10 @@ use crate::{
     support::{api_server::Fault, function::Function, github::NEW, space::Space},
 };
 
-on_both!(the_interval_is_set_before_the_commit_is_announced);
+on_both!(
+    the_interval_is_set_before_the_commit_is_announced,
+    an_interval_that_a_killed_process_left_without_a_commit_is_taken_back_after_the_start,
+);
 
 const SECRET: &str = "correct horse battery staple";
 
@@ -45,6 +48,31 @@ async fn the_interval_is_set_before_the_commit_is_announced(space: &Space) {
     let [interval, commit] = paths.as_slice() else { panic!("{writes:?}") };
     assert!(interval.ends_with("/gitrepos/shop"), "{writes:?}");
     assert!(commit.ends_with("/gitrepos/shop/status"), "{writes:?}");
+}
+
+async fn an_interval_that_a_killed_process_left_without_a_commit_is_taken_back_after_the_start(
+    space: &Space,
+) {
+    let path = |name: &str| {
+        format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos/{name}", space.apps)
+    };
+    for name in ["left", "theirs", "announced"] {
+        space.gitrepo(name, json!({ "repo": space.github_url(), "branch": "main" })).await;
+        let manager = if name == "theirs" { "somebody" } else { "fleet-webhook" };
+        let path = format!("{}?fieldManager={manager}", path(name));
+        let set = json!({ "spec": { "pollingInterval": "1h" } });
+        space.send(Method::PATCH, &path, &set).await;
+    }
+    space
+        .change_gitrepo("announced", "/status", json!({ "status": { "webhookCommit": NEW } }))
+        .await;
+
+    let function = Function::start(space, &[]).await;
+    function.logs("took back a polling interval that was left without a commit").await;
+
+    assert_eq!(interval(space, "left").await, Value::Null, "{}", function.log());
+    assert_eq!(interval(space, "theirs").await, "1h");
+    assert_eq!(interval(space, "announced").await, "1h");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

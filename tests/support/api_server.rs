@@ -270,7 +270,10 @@ fn route(
             let (items, version) = (objects.list(&place, &request.query), objects.version());
             Ok(list(&items, version, request, behaviour.prints_no_repo))
         }
-        (&Method::PATCH, Some(_)) => objects.patch(&place, &request.content_type, &request.body),
+        (&Method::PATCH, Some(_)) => {
+            let manager = request.query.get("fieldManager").map_or("somebody", String::as_str);
+            objects.patch(&place, &request.content_type, &request.body, manager)
+        }
         (&Method::DELETE, Some(_)) => objects.delete(&place),
         _ => Err(Refused(StatusCode::METHOD_NOT_ALLOWED)),
     }

@@ -142,6 +142,7 @@ impl Objects {
         place: &Place,
         content_type: &str,
         patch: &Value,
+        manager: &str,
     ) -> Result<Value, Refused> {
         let before = self.read(place)?;
         let mut after = before.clone();
@@ -167,6 +168,12 @@ impl Objects {
         let interval = after["spec"]["pollingInterval"].as_str();
         if interval.is_some_and(|interval| interval.parse::<kube::core::Duration>().is_err()) {
             return Err(Refused(StatusCode::UNPROCESSABLE_ENTITY));
+        }
+        if after["spec"]["pollingInterval"] != before["spec"]["pollingInterval"] {
+            after["metadata"]["managedFields"] = json!([{
+                "manager": manager, "operation": "Update",
+                "fieldsV1": { "f:spec": { "f:pollingInterval": {} } },
+            }]);
         }
         if after != before {
             self.version += 1;

@@ -85,6 +85,15 @@ impl Records {
         }
     }
 
+    /// Gives the GitRepos of this polling interval to which nothing was announced.
+    pub(super) fn unannounced(&self, interval: &str) -> Vec<GitRepo> {
+        let gitrepos = self.by_id.iter().filter(|ById(record)| {
+            record.spec.polling_interval.as_deref() == Some(interval)
+                && record.status.as_ref().is_none_or(|status| status.webhook_commit.is_none())
+        });
+        gitrepos.map(|ById(record)| record.gitrepo()).collect()
+    }
+
     /// Gives the GitRepos whose `spec.repo` names the repository, as far as they are held.
     pub(super) fn find(&self, repository: &Repository, hasher: &RandomState) -> Vec<GitRepo> {
         let mut keys = repository.keys(hasher);
