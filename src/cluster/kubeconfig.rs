@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::causes::causes;
 
 /// What to make where a kubeconfig needs more than its own text.
+#[cfg(feature = "aws")]
 const SELF_CONTAINED: &str = "make one that holds all it needs: a ServiceAccount's token, and the cluster's certificate \
     authority (kubectl config view --raw --flatten puts files into it)";
 
@@ -55,6 +56,7 @@ pub(super) fn from_files(paths: Option<&str>) -> Result<Config, NoKubeconfig> {
 }
 
 /// Reads the text of a kubeconfig that is no file, and so may neither name files nor run programs.
+#[cfg(feature = "aws")]
 pub(super) fn from_text(text: &str) -> Result<Config, String> {
     let kubeconfig = parse(text).map_err(|error| no_kubeconfig(error).into_problem())?;
     let config = config(&kubeconfig)?;
@@ -165,6 +167,7 @@ fn authority(cluster: &Cluster) -> Result<Option<Vec<Vec<u8>>>, String> {
 }
 
 /// The certificates (DER) of some PEM in base64.
+#[cfg(feature = "aws")]
 pub(super) fn authority_data(data: &str) -> Result<Vec<Vec<u8>>, String> {
     certificates(&decoded(data)?)
 }
@@ -211,7 +214,7 @@ fn mend(value: &mut Value) -> Result<(), String> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws"))]
 mod tests {
     use serde_json::json;
 
