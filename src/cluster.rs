@@ -17,7 +17,11 @@ mod shared_scan;
 mod table;
 mod trust;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -75,7 +79,13 @@ tokio::task_local! {
 
     /// By when the delivery of the running task has to be answered.
     pub(crate) static DEADLINE: Instant;
+
+    /// What was last tried in vain for the delivery of the running task: whoever stops it can say why.
+    pub(crate) static TROUBLE: Trouble;
 }
+
+/// Why something was tried in vain, if anything was.
+pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 
 /// A connection to the API server; cheap to clone.
 #[derive(Clone)]
@@ -123,6 +133,10 @@ impl Cluster {
                 Err(error) if error.is_passing() => error,
                 outcome => return outcome,
             };
+            let _no_delivery = TROUBLE.try_with(|trouble| {
+                let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                *trouble = Some(error.to_string());
+            });
             let wait = error.retry_after().unwrap_or_default().max(pause);
             if Instant::now() + wait >= until {
                 return Err(error);

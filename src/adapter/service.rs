@@ -3,7 +3,7 @@
 
 use std::{
     net::IpAddr,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -18,7 +18,7 @@ use super::{
     readiness::Readiness,
 };
 use crate::{
-    cluster::TRACE,
+    cluster::{TRACE, TROUBLE, Trouble},
     delivery::Delivery,
     outcome::{Kind, Outcome},
     provider::{self, Provider},
@@ -226,7 +226,9 @@ impl Service {
         let work = async move {
             shared.told(destination.receive(provider, &shared.delivery, &proceeding).await)
         };
-        let mut work = self.tasks.spawn(TRACE.scope(trace.clone(), work));
+        let trouble = Trouble::default();
+        let work = TROUBLE.scope(Arc::clone(&trouble), TRACE.scope(trace.clone(), work));
+        let mut work = self.tasks.spawn(work);
         match timeout_at(progress.deadline().into(), &mut work).await {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(panicked)) => return early.because(panicked.to_string()),
@@ -252,7 +254,8 @@ impl Service {
                 }
             }
         }
-        early.because("too slow")
+        let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+        early.because(trouble.map_or("too slow".to_owned(), |why| format!("too slow: {why}")))
     }
 
     /// Hands an unavailable delivery to the retry queue, if there is one and it takes it.

@@ -274,6 +274,8 @@ async fn with_a_queue_the_service_is_ready_at_once() {
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     assert_eq!((answer.status, answer.outcome()), (202, "queued"), "{}", function.log());
     assert_eq!(sink.events().len(), 1);
+    let line = &function.deliveries_logged(1).await[0];
+    assert!(line["detail"].as_str().unwrap().contains("127.0.0.1:9"), "it says of what: {line}");
 
     let function = Function::start(&space, &[("KUBECONFIG", path)]).await;
     assert_eq!(function.request("GET", "/readyz").await.status, 503);
