@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use fleet_webhook::gitrepo::GitRepo;
@@ -57,6 +58,13 @@ impl RealCluster {
         cluster.kubectl(&["apply", "-f", "-"], &crd);
         let crd = "crd/gitrepos.fleet.cattle.io";
         cluster.kubectl(&["wait", "--for=condition=Established", "--timeout=30s", crd], "");
+        // Established is said a moment before its storage can be read; until then each list is answered with 429.
+        let list = "/apis/fleet.cattle.io/v1alpha1/gitrepos?resourceVersion=0";
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while cluster.kubectl_answer(&["get", "--raw", list]).is_empty() {
+            assert!(Instant::now() < deadline, "GitRepos cannot be listed");
+            std::thread::sleep(Duration::from_millis(50));
+        }
         cluster
     }
 
