@@ -12,7 +12,7 @@ use crate::{repo_url::HostAliases, telemetry::LogFormat};
 /// Where Kubernetes mounts the namespace of the pod that it runs.
 const POD_NAMESPACE_FILE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
 
-/// Everything that can be set; see the README's table of variables.
+/// Everything that can be set; contract §2 has the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {

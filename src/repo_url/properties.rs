@@ -74,7 +74,7 @@ impl Spelling {
 }
 
 impl Place {
-    /// Every form that the README takes, with the default port where it is the web's.
+    /// Every form that contract §4 takes, with the default port where it is the web's.
     fn forms(&self, spelling: Spelling) -> Vec<String> {
         match self {
             Self::Hosted { host, path } => hosted(host, &path.join("/"), spelling),
