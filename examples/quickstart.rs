@@ -16,7 +16,12 @@ mod api_server;
 #[path = "../tests/support/events.rs"]
 mod events;
 
-use std::{collections::BTreeMap, env, fs, io, process::ExitCode};
+use std::{
+    collections::BTreeMap,
+    env, fs, io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use fleet_webhook::{
     adapter::knative::{self, Listeners, stop_signal},
@@ -69,7 +74,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let (_server, address) = api_server::ApiServer::start().await;
     let admin = Admin { client: Client::builder().build()?, url: format!("http://{address}") };
     admin.prepare().await?;
-    let (url, service) = start_service(&admin.url).await?;
+    let kubeconfig = Kubeconfig::write(&admin.url)?;
+    let (url, service) = start_service(&kubeconfig.0).await?;
     if !for_programs {
         println!(
             "In memory: an API server with a GitRepo shop-… for the branch main of each provider's repository. Of GitHub's,\n\
@@ -90,26 +96,42 @@ async fn main() -> anyhow::Result<ExitCode> {
     if for_programs {
         return Ok(ExitCode::SUCCESS);
     }
-    println!("\n{}\n\n{}", summary(&all), next_steps(&url));
+    println!("\n{}\n\n{}", summary(&all), next_steps(&url, &kubeconfig.0));
     service.await??;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the real service as in a cluster, with a kubeconfig for the API server in memory.
-async fn start_service(api_server: &str) -> anyhow::Result<(String, JoinHandle<io::Result<()>>)> {
-    let kubeconfig =
-        env::temp_dir().join(format!("fleet-webhook-quickstart-{}.json", std::process::id()));
-    let contents = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "quickstart",
-        "clusters": [{ "name": "quickstart", "cluster": { "server": api_server } }],
-        "users": [{ "name": "function", "user": { "token": "function" } }],
-        "contexts": [{ "name": "quickstart", "context": { "cluster": "quickstart", "user": "function" } }],
-    });
-    fs::write(&kubeconfig, contents.to_string())?;
+/// A kubeconfig for the API server in memory; its file is gone with it.
+struct Kubeconfig(PathBuf);
+
+impl Kubeconfig {
+    fn write(api_server: &str) -> io::Result<Self> {
+        let file = format!("fleet-webhook-quickstart-{}.json", std::process::id());
+        let kubeconfig = Self(env::temp_dir().join(file));
+        let contents = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "quickstart",
+            "clusters": [{ "name": "quickstart", "cluster": { "server": api_server } }],
+            "users": [{ "name": "function", "user": { "token": "function" } }],
+            "contexts": [{ "name": "quickstart", "context": { "cluster": "quickstart", "user": "function" } }],
+        });
+        fs::write(&kubeconfig.0, contents.to_string())?;
+        Ok(kubeconfig)
+    }
+}
+
+impl Drop for Kubeconfig {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Starts the real service as in a cluster.
+async fn start_service(kubeconfig: &Path) -> anyhow::Result<(String, JoinHandle<io::Result<()>>)> {
     let variable = |name: &str| match name {
         "KUBECONFIG" => Some(kubeconfig.display().to_string()),
         "HOST" => Some("127.0.0.1".to_owned()),
         "METRICS_PORT" => Some("0".to_owned()),
+        "SHUTDOWN_DELAY" => Some("0s".to_owned()),
         "PORT" => env::var(name).ok(),
         "RUST_LOG" => Some(env::var(name).unwrap_or_else(|_| "warn".to_owned())),
         "LOG_FORMAT" => Some(env::var(name).unwrap_or_else(|_| "text".to_owned())),
@@ -118,7 +140,6 @@ async fn start_service(api_server: &str) -> anyhow::Result<(String, JoinHandle<i
     let config = Config::from_variables(&variable, None)?;
     telemetry::init(telemetry::log_filter(&config.log_filter)?, config.log_format);
     let assembly = Box::pin(Assembly::new(&config)).await?;
-    fs::remove_file(&kubeconfig)?;
     let listeners = Listeners::bind(config.host, config.port, config.metrics_port).await?;
     let url = format!("http://127.0.0.1:{}", config.port);
     let serve = knative::serve(
@@ -220,9 +241,12 @@ fn summary(all: &[Delivered]) -> String {
     format!("{} deliveries: {}. {moved} GitRepos moved.", all.len(), outcomes.join(", "))
 }
 
-fn next_steps(url: &str) -> String {
+fn next_steps(url: &str, kubeconfig: &Path) -> String {
+    let kubeconfig = kubeconfig.display();
     format!(
         "The service goes on until Ctrl-C. A push of yours, which moves shop-github:\n\n{}\n\
+         Why would a push move what?\n\n\
+         KUBECONFIG={kubeconfig} cargo run --quiet -- explain --repo https://github.com/acme/shop --ref main\n\n\
          Install it beside Fleet: docs/in-the-cluster.md. As a function: docs/on-lambda.md. Connect a Git server: docs/providers.md.",
         curl(url)
     )
