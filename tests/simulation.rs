@@ -125,6 +125,11 @@ fn what_was_judged_is_what_is_patched() {
 }
 
 #[test]
+fn no_interval_stays_behind_that_a_killed_process_has_set() {
+    holds(534);
+}
+
+#[test]
 #[ignore = "prints one seed: SIMULATION_FIRST"]
 fn one_seed() {
     holds(env::var("SIMULATION_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0));
