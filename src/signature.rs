@@ -93,7 +93,6 @@ impl Verified {
     /// invoke the function is decided by IAM, and nothing else signs such an event.
     ///
     /// Never call it for anything that came in an HTTP request.
-    #[cfg_attr(not(feature = "lambda"), expect(dead_code, reason = "only Lambda has outer events"))]
     pub(crate) const fn by_iam() -> Self {
         Self(())
     }

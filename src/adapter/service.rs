@@ -117,11 +117,13 @@ impl Arrival {
     }
 
     /// An event that is no request, which arrived now.
+    #[cfg(feature = "lambda")]
     pub(super) fn of_event(invocation: &Invocation) -> Self {
         Self::of_queued(invocation.deadline, Some(invocation.request_id.clone()))
     }
 
     /// A message of a queue, which arrived now.
+    #[cfg(any(feature = "lambda", all(feature = "aws", feature = "knative")))]
     pub(super) fn of_queued(deadline: Instant, request_id: Option<String>) -> Self {
         let (trace, client) = (TraceContext::default(), Client::default());
         Self { started: Instant::now(), deadline, trace, request_id, client }
