@@ -56,7 +56,9 @@ async fn whatever_a_stranger_sends_is_answered_and_moves_nothing() {
         let outcome = runner.run(&any_request(), |sent| {
             let before = writes();
             let answer = Handle::current().block_on(send(&client, &function.url, &sent));
-            prop_assert!(is_promised(&answer), "{:?}", answer);
+            // `GET /` is for load balancers, and a line of text.
+            let checks = ["GET", "HEAD"].contains(&sent.method) && answer.status == 200;
+            prop_assert!(is_promised(&answer) || checks, "{:?}", answer);
             prop_assert_eq!(writes(), before);
             seen.borrow_mut().insert(answer.outcome());
             Ok(())
@@ -108,13 +110,12 @@ async fn a_body_takes_little_more_memory_than_its_size() {
             let body = format!("{prefix}{head}{}{tail}", repeated.repeat(size / repeated.len()));
             let headers = [&[("content-type", content_type)], headers].concat();
             let answer = function.deliver(&headers, body).await;
-            assert_eq!((answer.status, answer.outcome()), (400, "malformed"), "{head}");
+            let said = (answer.status, answer.outcome());
+            // More refs than a push may have are none that are known.
+            assert!(matches!(said, (400, "malformed") | (200, "ignored")), "{head}: {said:?}");
         }
     }
-    let Some(peak) = peak_memory(function.id()) else {
-        eprintln!("skipped: there is no /proc");
-        return;
-    };
+    let peak = peak_memory(function.id()).expect("there is a /proc");
     assert!(peak < 160 << 20, "{} MiB", peak >> 20);
 }
 

@@ -91,11 +91,13 @@ async fn figures_are_told_apart_from_deliveries(space: &Space) {
         "fleet_webhook_delivery_duration_seconds_count{provider=\"github\"} 2",
         "fleet_webhook_gitrepos_patched_total 1",
         "fleet_webhook_kubernetes_requests_total{verb=\"patch\",code=\"200\"} 1",
-        "fleet_webhook_kubernetes_requests_total{verb=\"watch\",code=\"200\"} 1",
         "fleet_webhook_build_info{version=",
     ] {
         assert!(figures.contains(line), "{line} is missing in\n{figures}");
     }
+    // On a busy machine a watch is opened a second time.
+    let watches = "fleet_webhook_kubernetes_requests_total{verb=\"watch\",code=\"200\"} ";
+    assert!(figures.contains(watches) && !figures.contains(&format!("{watches}0")), "{figures}");
     assert!(!figures.contains("fleet_webhook_index_age_seconds NaN"), "{figures}");
     assert_eq!(function.request("GET", "/metrics").await.status, 405);
 }

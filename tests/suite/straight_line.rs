@@ -157,13 +157,13 @@ async fn only_the_same_repository_is_patched(space: &Space) {
         ("user", format!("https://token@github.com/{}", space.repository)),
         ("scp", format!("git@github.com:{}.git", space.repository)),
         ("ssh", format!("ssh://git@ssh.github.com:443/{}.git", space.repository)),
+        ("port", format!("https://github.com:8443/{}", space.repository)),
     ];
     let other = [
         ("prefix", format!("{url}-2")),
         ("evil", format!("https://evilgithub.com/{}", space.repository)),
         ("contains", format!("https://mirror.example/{url}")),
         ("query", format!("https://mirror.example/?url={url}")),
-        ("port", format!("https://github.com:8443/{}", space.repository)),
     ];
     for (name, repo) in same.iter().chain(&other) {
         space.gitrepo(name, json!({ "repo": repo, "branch": "main" })).await;
