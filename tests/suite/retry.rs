@@ -271,6 +271,8 @@ async fn with_a_queue_the_service_is_ready_at_once() {
 
     let function = Function::start(&space, &[("KUBECONFIG", path), ("K_SINK", &sink.url)]).await;
     assert_eq!(function.request("GET", "/readyz").await.status, 200);
+    // What waits for the read at the start learns nothing of why that takes so long.
+    function.logs("\"message\":\"starting\"").await;
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
     assert_eq!((answer.status, answer.outcome()), (202, "queued"), "{}", function.log());
     assert_eq!(sink.events().len(), 1);
