@@ -14,6 +14,7 @@ mod remote;
 mod scan;
 mod scanned;
 mod shared_scan;
+mod streamed;
 mod table;
 mod trust;
 

@@ -4,7 +4,6 @@
 
 use jiff::Timestamp;
 use kube::CustomResource;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -18,9 +17,7 @@ const DEFAULT_BRANCH: &str = "master";
 
 /// Which repository a GitRepo deploys, and how; the fields that matter here
 /// ([reference](https://fleet.rancher.io/ref-gitrepo)).
-#[derive(
-    Clone, CustomResource, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize,
-)]
+#[derive(Clone, CustomResource, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[kube(
     group = "fleet.cattle.io",
     version = "v1alpha1",
@@ -29,6 +26,7 @@ const DEFAULT_BRANCH: &str = "master";
     namespaced,
     status = "GitRepoStatus",
     derive = "PartialEq",
+    schema = "disabled",
     printcolumn(name = "Repo", type_ = "string", json_path = ".spec.repo"),
     printcolumn(name = "Commit", type_ = "string", json_path = ".status.commit")
 )]
@@ -52,7 +50,7 @@ pub struct GitRepoSpec {
 }
 
 /// What has become of a GitRepo; the fields that matter here.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct GitRepoStatus {
     /// The commit that is deployed.

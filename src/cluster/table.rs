@@ -3,28 +3,23 @@
 //! The API server prints a list as a [Table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables);
 //! Fleet's column `Repo` is `spec.repo` verbatim. A row holds no namespace unless its metadata is asked for.
 
-use std::{fmt, io::Read};
+use std::fmt;
 
-use bytes::{Buf as _, Bytes};
 use http::Method;
-use http_body_util::BodyExt as _;
-use kube::client::Body;
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use super::{
     ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by, encoded, gitrepos_path,
-    read_until, request, unreachable_server, unreadable,
+    read_until, request,
+    streamed::{Each, parse},
 };
 
 /// How many GitRepos a page holds.
 const PAGE_SIZE: usize = 500;
-
-/// How many chunks of an answer wait to be parsed.
-const CHUNKS_AHEAD: usize = 4;
 
 /// What a row of the Table shows of its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,52 +118,6 @@ impl Cluster {
     }
 }
 
-/// Parses JSON on a thread of its own while it arrives, so that no more than a few chunks are in memory.
-pub(super) async fn parse<S, T>(body: Body, seed: S) -> Result<T, ApiError>
-where
-    S: for<'de> DeserializeSeed<'de, Value = T> + Send + 'static,
-    T: Send + 'static,
-{
-    let (sender, receiver) = mpsc::channel(CHUNKS_AHEAD);
-    let parsed = tokio::task::spawn_blocking(move || {
-        let reader = Chunks { receiver, chunk: Bytes::new() };
-        let mut json = serde_json::Deserializer::from_reader(reader);
-        seed.deserialize(&mut json).map_err(|error| unreadable(&error))
-    });
-    let mut body = std::pin::pin!(body);
-    while let Some(frame) = body.frame().await {
-        let Ok(chunk) = frame.map_err(|error| unreachable_server(&error))?.into_data() else {
-            continue;
-        };
-        if sender.send(chunk).await.is_err() {
-            break;
-        }
-    }
-    drop(sender);
-    parsed.await.map_err(|error| ApiError::Unreadable(error.to_string()))?
-}
-
-/// The chunks of a body as a blocking reader; ends when the sender is gone.
-struct Chunks {
-    receiver: mpsc::Receiver<Bytes>,
-    chunk: Bytes,
-}
-
-impl Read for Chunks {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.chunk.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.chunk = chunk,
-                None => return Ok(0),
-            }
-        }
-        let length = buffer.len().min(self.chunk.len());
-        let (target, _) = buffer.split_at_mut(length);
-        self.chunk.copy_to_slice(target);
-        Ok(length)
-    }
-}
-
 /// Reads a Table and folds its rows.
 struct TableSeed<T> {
     /// The namespace of every row, where one was asked for.
@@ -202,7 +151,9 @@ impl<'de, T> Visitor<'de> for TableSeed<T> {
                         let _skipped: IgnoredAny = table.next_value()?;
                         continue;
                     };
-                    table.next_value_seed(RowsSeed { name, repo, table: &mut self })?;
+                    let (namespace, rows, fold) = (&self.namespace, &mut self.rows, self.fold);
+                    let take = |row: TableRow| fold(rows, row.read(name, repo, namespace.as_ref()));
+                    table.next_value_seed(Each::new(take))?;
                 }
                 _ => {
                     let _skipped: IgnoredAny = table.next_value()?;
@@ -230,51 +181,23 @@ fn positions(columns: &[Column]) -> Option<(usize, usize)> {
     Some((position("Name")?, position("Repo")?))
 }
 
-struct RowsSeed<'a, T> {
-    name: usize,
-    repo: usize,
-    table: &'a mut TableSeed<T>,
-}
-
-impl<'de, T> DeserializeSeed<'de> for RowsSeed<'_, T> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de, T> Visitor<'de> for RowsSeed<'_, T> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("rows or null")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut rows: A) -> Result<(), A::Error> {
-        while let Some(row) = rows.next_element::<TableRow>()? {
-            let mut cells = row.cells;
-            let mut text = |at: usize| match cells.get_mut(at).map(std::mem::take) {
-                Some(serde_json::Value::String(text)) => text,
-                _ => String::new(),
-            };
-            let (name, repo) = (text(self.name), text(self.repo));
-            let namespace = row.object.and_then(|object| object.metadata.namespace);
-            let namespace = namespace.or_else(|| self.table.namespace.clone());
-            (self.table.fold)(&mut self.table.rows, Row { name, repo, namespace });
-        }
-        Ok(())
-    }
-}
-
 #[derive(Deserialize)]
 struct TableRow {
     cells: Vec<serde_json::Value>,
     object: Option<PartialObject>,
+}
+
+impl TableRow {
+    /// What its cells hold in the columns of these numbers; `namespace` is that of every row, if one was asked for.
+    fn read(mut self, name: usize, repo: usize, namespace: Option<&String>) -> Row {
+        let mut text = |at: usize| match self.cells.get_mut(at).map(std::mem::take) {
+            Some(serde_json::Value::String(text)) => text,
+            _ => String::new(),
+        };
+        let (name, repo) = (text(name), text(repo));
+        let own = self.object.and_then(|object| object.metadata.namespace);
+        Row { name, repo, namespace: own.or_else(|| namespace.cloned()) }
+    }
 }
 
 #[derive(Deserialize)]

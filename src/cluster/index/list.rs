@@ -4,10 +4,11 @@ use std::{fmt, hash::RandomState};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
 use super::records::{Listed, Records};
+use crate::cluster::streamed::Each;
 
 /// Reads a `GitRepoList` into records, and its version.
 pub(super) struct ListSeed {
@@ -42,44 +43,13 @@ impl<'de> Visitor<'de> for ListSeed {
             match &*key {
                 "metadata" => version = Some(list.next_value::<ListMetadata>()?.resource_version),
                 "items" => {
-                    list.next_value_seed(ItemsSeed { hasher: &self.hasher, records: &mut records })?
+                    let take = |item: Listed| records.apply(&item, &self.hasher);
+                    list.next_value_seed(Each::new(take))?;
                 }
                 _ => drop(list.next_value::<IgnoredAny>()?),
             }
         }
         let version = version.ok_or_else(|| A::Error::missing_field("metadata"))?;
         Ok((records, version))
-    }
-}
-
-struct ItemsSeed<'a> {
-    hasher: &'a RandomState,
-    records: &'a mut Records,
-}
-
-impl<'de> DeserializeSeed<'de> for ItemsSeed<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ItemsSeed<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("items or null")
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while let Some(item) = items.next_element::<Listed>()? {
-            self.records.apply(&item, self.hasher);
-        }
-        Ok(())
     }
 }
