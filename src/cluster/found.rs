@@ -8,7 +8,7 @@ use crate::gitrepo::GitRepo;
 pub struct Found {
     /// Those that could be read.
     pub gitrepos: Vec<GitRepo>,
-    /// Why there may be more. [`ApiError::is_denied`] tells a namespace that may not be read from what may pass.
+    /// Why there may be more. `ApiError::is_denied` tells a namespace that may not be read from what may pass.
     pub incomplete: Option<ApiError>,
     /// Where they come from.
     pub source: Source,
