@@ -23,7 +23,7 @@ use crate::support::{
 /// A CodeCommit push: it needs no secret, so that the way to the cluster is all that is tried.
 async fn push(lambda: &Lambda, space: &Space, commit: &str) -> Value {
     let event = json!({
-        "id": "1", "time": "2026-11-23T21:00:00Z",
+        "id": "1", "account": "012345678912", "time": "2026-11-23T21:00:00Z",
         "detail-type": "CodeCommit Repository State Change", "source": "aws.codecommit",
         "region": "eu-central-1", "detail": {
             "event": "referenceUpdated", "repositoryName": space.apps,
@@ -206,7 +206,7 @@ async fn an_eks_cluster_is_reached_with_the_role_and_the_rights_of_its_group_alo
     ]);
     let event = |commit: &str| {
         json!({
-            "id": "1", "time": "2026-11-23T21:00:00Z",
+            "id": "1", "account": "012345678912", "time": "2026-11-23T21:00:00Z",
             "detail-type": "CodeCommit Repository State Change", "source": "aws.codecommit",
             "region": "eu-central-1", "detail": {
                 "event": "referenceUpdated", "repositoryName": "examples",
