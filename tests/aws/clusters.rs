@@ -157,7 +157,8 @@ async fn a_cluster_that_another_authority_vouches_for_gets_no_credentials() {
         let lambda = Lambda::start(&variables).await;
         let returned = push(&lambda, &space, NEW).await;
         assert_eq!(returned["errorType"], "unavailable", "{returned}");
-        assert!(lambda.log().contains("invalid peer certificate"), "{returned}\n{}", lambda.log());
+        let said = format!("{returned}\n{}", lambda.log());
+        assert!(said.contains("invalid peer certificate"), "{said}");
     }
     assert!(space.requests().is_empty(), "{:?}", space.requests());
     assert!(front.tokens().await.is_empty());
