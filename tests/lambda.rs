@@ -13,6 +13,9 @@ mod deadline;
 mod front_doors;
 #[path = "lambda/lookups.rs"]
 mod lookups;
+#[cfg(feature = "knative")]
+#[path = "lambda/published.rs"]
+mod published;
 #[path = "lambda/reported.rs"]
 mod reported;
 #[cfg(feature = "knative")]
