@@ -73,7 +73,7 @@ impl Forwarder {
         } else {
             Outcome::new(Kind::Pong)
         };
-        Outcome { subject, ..outcome }
+        Outcome { subject, verified: judge.globally_verified(), ..outcome }
     }
 
     /// Sends a verified delivery to every queue; where one does not take it, the others get it twice, which does no harm.

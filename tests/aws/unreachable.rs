@@ -258,7 +258,8 @@ async fn a_large_push_is_compressed_and_one_that_does_not_fit_is_413_with_a_reas
     large["padding"] = json!(noise);
     let refused = deliver(&lambda, github_secret(), &large).await;
     assert_eq!(given(&refused), (413, "too_large"), "{}", lambda.log());
-    assert!(lambda.log().contains("does not fit into a message of 1 MiB"), "{}", lambda.log());
+    let detail = refused.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("does not fit into a message of 1 MiB"), "{}", refused.body);
 }
 
 #[tokio::test(flavor = "multi_thread")]
