@@ -1,5 +1,6 @@
 //! Who drives the service: `service` is the work on a delivery, `http` its form, the others bring requests.
 
+mod arrival;
 mod body;
 pub mod destination;
 pub mod http;
@@ -7,6 +8,7 @@ pub mod http;
 pub mod knative;
 #[cfg(feature = "lambda")]
 pub mod lambda;
+mod log;
 pub mod memory;
 #[cfg(all(feature = "aws", feature = "knative"))]
 pub mod pull;

@@ -12,9 +12,11 @@ use serde_json::json;
 use tokio::time::timeout_at;
 
 use super::{
+    arrival::Arrival,
     body::{self, NO_ROOM, Refused},
+    log,
     memory::Taken,
-    service::{Arrival, Received, Service},
+    service::{Received, Service},
 };
 use crate::{
     delivery::Delivery,
@@ -81,7 +83,7 @@ async fn take(service: &Service, request: Request) -> Response {
                 tokio::spawn(body::read_on(body));
             }
             let outcome = Outcome { provider, ..Outcome::new(kind).because(why) };
-            service.log(&outcome, &arrival);
+            log::answered(&service.metrics, &outcome, &arrival);
             respond_with(&outcome)
         }
     }

@@ -28,8 +28,10 @@ use tower::{Service as _, ServiceExt as _};
 
 use crate::{
     adapter::{
+        arrival::{Arrival, Invocation},
         http::router,
-        service::{Arrival, Invocation, Service},
+        log,
+        service::Service,
     },
     outcome::{Kind, Outcome},
     provider::codecommit,
@@ -180,7 +182,7 @@ fn malformed_by<'s>(
     move || {
         let outcome =
             Outcome::new(Kind::Malformed).because("the event cannot be read as an HTTP request");
-        service.log(&outcome, &arrival);
+        log::answered(&service.metrics, &outcome, &arrival);
         raw(&json!({
             "statusCode": outcome.kind.status().as_u16(),
             "headers": {"content-type": "application/json"},

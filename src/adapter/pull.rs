@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::service::{Arrival, Service};
+use super::{arrival::Arrival, service::Service};
 use crate::{
     aws::sqs::{Queue, Received},
     outcome::Kind,

@@ -1,19 +1,19 @@
 //! A delivery under its deadline: received, handed to the retry queue where the cluster cannot take it, and logged.
-//! `http` and `lambda/*` bring it.
+//! `http` and `lambda/*` bring it, `arrival` says when and how it came.
 
 use std::{
-    net::IpAddr,
     sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
-use http::{HeaderMap, request::Parts};
 use jiff::Timestamp;
 use tokio::time::timeout_at;
 use tokio_util::task::TaskTracker;
 
 use super::{
+    arrival::Arrival,
     destination::Destination,
+    log,
     memory::{Memory, Taken},
     readiness::Readiness,
 };
@@ -25,7 +25,7 @@ use crate::{
     receiver::Progress,
     retry::{Message, RetryQueue},
     telemetry::Metrics,
-    trace::{self, TraceContext},
+    trace::TraceContext,
 };
 
 /// How much of a delivery's time is kept for handing it over, but at most a quarter of what there is.
@@ -52,41 +52,6 @@ pub struct Service {
     pub deadline: Duration,
 }
 
-/// What a driver knows of a request beyond HTTP, as a request extension.
-#[derive(Clone, Debug)]
-pub struct Invocation {
-    /// The driver's own id of the request, for the log.
-    pub request_id: String,
-    /// By when the request has to be answered; nothing runs on afterwards.
-    pub deadline: Instant,
-}
-
-/// The address that a request came from, as a request extension.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
-
-/// When and how a delivery came.
-#[derive(Debug)]
-pub(super) struct Arrival {
-    started: Instant,
-    /// By when it has to be answered.
-    pub(super) deadline: Instant,
-    trace: TraceContext,
-    /// The driver's own id of the request; only of one that runs nothing after the answer.
-    request_id: Option<String>,
-    client: Client,
-}
-
-/// Who sent a request, for the log.
-#[derive(Debug, Default)]
-struct Client {
-    address: Option<IpAddr>,
-    /// The last address of `X-Forwarded-For`: what the proxy before us says, or anybody who speaks to us without one.
-    forwarded_for: Option<IpAddr>,
-    /// [What AWS's load balancers and gateways add](https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-request-tracing.html).
-    aws_trace: Option<String>,
-}
-
 /// A delivery whose sender is known, as far as its headers say; all that it holds is given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Received {
@@ -95,44 +60,6 @@ pub(super) struct Received {
     /// The id by which its provider knows it.
     id: Option<String>,
     _room: Option<Taken>,
-}
-
-impl Arrival {
-    /// A request that arrived now, to be answered within `limit` unless its driver knows better.
-    pub(super) fn of(request: &Parts, limit: Duration) -> Self {
-        let started = Instant::now();
-        let invocation = request.extensions.get::<Invocation>();
-        let headers = &request.headers;
-        Self {
-            started,
-            deadline: invocation.map_or(started + limit, |invocation| invocation.deadline),
-            trace: TraceContext::from_headers(headers),
-            request_id: invocation.map(|invocation| invocation.request_id.clone()),
-            client: Client {
-                address: request.extensions.get::<Peer>().map(|peer| peer.0),
-                forwarded_for: forwarded_for(headers),
-                aws_trace: trace::of_aws(headers).map(str::to_owned),
-            },
-        }
-    }
-
-    /// An event that is no request, which arrived now.
-    #[cfg(feature = "lambda")]
-    pub(super) fn of_event(invocation: &Invocation) -> Self {
-        Self::of_queued(invocation.deadline, Some(invocation.request_id.clone()))
-    }
-
-    /// A message of a queue, which arrived now.
-    #[cfg(any(feature = "lambda", all(feature = "aws", feature = "knative")))]
-    pub(super) fn of_queued(deadline: Instant, request_id: Option<String>) -> Self {
-        let (trace, client) = (TraceContext::default(), Client::default());
-        Self { started: Instant::now(), deadline, trace, request_id, client }
-    }
-}
-
-fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
-    let last = headers.get_all("x-forwarded-for").iter().next_back()?.to_str().ok()?;
-    last.rsplit(',').next()?.trim().parse().ok()
 }
 
 impl Received {
@@ -156,7 +83,7 @@ impl Service {
         let service = self.clone();
         self.in_a_task(async move {
             let outcome = service.receive_or_queue(received, &arrival).await;
-            service.log(&outcome, &arrival);
+            log::answered(&service.metrics, &outcome, &arrival);
             outcome
         })
         .await
@@ -182,7 +109,7 @@ impl Service {
             let received = Arc::new(Received::new(delivery, room));
             let outcome = service.receive(received, progress, &arrival.trace).await;
             let outcome = Outcome { waited_since: Some(waited_since), ..outcome };
-            service.log(&outcome, &arrival);
+            log::answered(&service.metrics, &outcome, &arrival);
             outcome
         })
         .await
@@ -249,7 +176,7 @@ impl Service {
                         let delivery = &received.delivery;
                         outcome = service.hand_over(outcome, delivery, at, &trace, until).await;
                     }
-                    service.log_finished(&outcome, in_progress);
+                    log::finished(&service.metrics, &outcome, in_progress);
                 });
                 if in_progress {
                     return Outcome { kind: Kind::InProgress, ..early };
@@ -273,126 +200,9 @@ impl Service {
         match queue.hand_over(delivery, received, trace, until).await {
             Ok(()) => Outcome { kind: Kind::Queued, ..outcome },
             Err(error) => {
-                self.metrics.not_queued(outcome.provider.unwrap_or("unknown"));
-                tracing::error!(
-                    provider = outcome.provider,
-                    delivery.id = outcome.delivery,
-                    repo.url = some(&outcome.subject.repository),
-                    git.r#ref = some(&outcome.subject.refs),
-                    %error,
-                    "could not be queued: lost unless its sender sends it again"
-                );
+                log::not_queued(&self.metrics, &outcome, &error);
                 outcome
             }
         }
-    }
-
-    /// Logs what became of patches that went on after the answer, and counts it too where a push was lost: one whose
-    /// sender was told that it goes on.
-    fn log_finished(&self, outcome: &Outcome, in_progress: bool) {
-        let patched = outcome.report.patched_count();
-        self.metrics.patched_after_answer(u64::try_from(patched).unwrap_or(u64::MAX));
-        if in_progress && outcome.kind == Kind::Unavailable {
-            self.metrics.lost_after_answer(outcome.provider.unwrap_or("unknown"));
-            tracing::error!(
-                provider = outcome.provider,
-                delivery.id = outcome.delivery,
-                repo.url = some(&outcome.subject.repository),
-                git.r#ref = some(&outcome.subject.refs),
-                detail = outcome.detail,
-                gitrepos.skipped = some(&outcome.report.skipped_summary()),
-                "lost: a patch failed after the answer, and nobody will send it again"
-            );
-        }
-        tracing::info!(
-            delivery.id = outcome.delivery,
-            outcome = outcome.kind.name(),
-            patched,
-            skipped = outcome.report.skipped_count(),
-            "finished after the answer"
-        );
-    }
-
-    /// Logs and counts a delivery that is about to be answered.
-    pub(super) fn log(&self, outcome: &Outcome, arrival: &Arrival) {
-        let duration = arrival.started.elapsed();
-        let patched = outcome.report.patched_count();
-        let provider = outcome.provider.unwrap_or("unknown");
-        let counted = u64::try_from(patched).unwrap_or(u64::MAX);
-        self.metrics.delivery(provider, outcome.kind.name(), duration, counted);
-        if outcome.report.patched_unsigned() {
-            tracing::warn!(
-                delivery.id = outcome.delivery,
-                "patched without a check: no webhook secret is configured, so anybody can do this"
-            );
-        }
-        // A level has to be known where the line stands.
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::$level!(
-                    provider,
-                    delivery.id = outcome.delivery,
-                    repo.url = some(&outcome.subject.repository),
-                    git.r#ref = some(&outcome.subject.refs),
-                    outcome = outcome.kind.name(),
-                    status = outcome.kind.status().as_u16(),
-                    patched,
-                    skipped = outcome.report.skipped_count(),
-                    gitrepos.skipped = some(&outcome.report.skipped_summary()),
-                    detail = outcome.detail,
-                    delivery.received = outcome.waited_since.map(tracing::field::display),
-                    duration_ms = tenths(duration),
-                    client.address = arrival.client.address.map(tracing::field::display),
-                    client.forwarded_for =
-                        arrival.client.forwarded_for.map(tracing::field::display),
-                    trace.id = arrival.trace.id(),
-                    aws.trace_id = arrival.client.aws_trace,
-                    aws.request_id = arrival.request_id,
-                    "delivery"
-                )
-            };
-        }
-        match outcome.kind {
-            Kind::Unavailable | Kind::Queued => line!(warn),
-            _ => line!(info),
-        }
-    }
-}
-
-fn some(text: &str) -> Option<&str> {
-    (!text.is_empty()).then_some(text)
-}
-
-/// Milliseconds, to a tenth.
-fn tenths(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 10_000.0).round() / 10.0
-}
-
-#[cfg(test)]
-mod tests {
-    use http::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn of_those_who_forwarded_a_request_the_last_is_named() {
-        let last = |lines: &[&'static str]| {
-            let mut headers = HeaderMap::new();
-            for line in lines {
-                headers.append("x-forwarded-for", HeaderValue::from_static(line));
-            }
-            forwarded_for(&headers).map(|address| address.to_string())
-        };
-        assert_eq!(last(&["203.0.113.7"]).as_deref(), Some("203.0.113.7"));
-        assert_eq!(last(&["10.0.0.1, 2001:db8::7"]).as_deref(), Some("2001:db8::7"));
-        assert_eq!(last(&["10.0.0.1", "203.0.113.7"]).as_deref(), Some("203.0.113.7"));
-        for none in [&[][..], &[""], &["203.0.113.7, "], &["203.0.113.7, {\"a\":1}"]] {
-            assert_eq!(last(none), None, "{none:?}");
-        }
-    }
-
-    #[test]
-    fn a_duration_has_one_digit_behind_its_point() {
-        assert_eq!(tenths(Duration::from_nanos(7_902_149)).to_string(), "7.9");
     }
 }

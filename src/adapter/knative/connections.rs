@@ -31,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use tower::Service as _;
 
 use super::{places::Places, progress};
-use crate::adapter::service::Peer;
+use crate::adapter::arrival::Peer;
 
 /// How long a client may take from connecting to the end of its first request's head.
 const FIRST_HEAD_LIMIT: Duration = Duration::from_secs(10);

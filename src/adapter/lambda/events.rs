@@ -8,7 +8,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::timeout_at;
 
 use crate::{
-    adapter::service::{Arrival, Invocation, Service},
+    adapter::{
+        arrival::{Arrival, Invocation},
+        log,
+        service::Service,
+    },
     outcome::{Kind, Outcome},
     provider::codecommit::{self, StateChange},
     receiver::Progress,
@@ -40,7 +44,7 @@ pub(super) async fn codecommit(
         Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),
     };
     let outcome = Outcome { provider: Some(codecommit::NAME), ..outcome };
-    service.log(&outcome, &arrival);
+    log::answered(&service.metrics, &outcome, &arrival);
     if matches!(outcome.kind, Kind::Unavailable | Kind::Malformed) {
         return Err(failure(outcome.kind, outcome.detail.unwrap_or_default()));
     }

@@ -8,7 +8,10 @@ use serde_json::{
 };
 
 use crate::{
-    adapter::service::{Arrival, Invocation, Service},
+    adapter::{
+        arrival::{Arrival, Invocation},
+        service::Service,
+    },
     outcome::Kind,
     retry::Message,
 };
