@@ -107,6 +107,17 @@ impl Cluster {
         Self::over(Connection::Given(client), metrics)
     }
 
+    /// An API server that answers every request with `object`.
+    #[cfg(all(test, feature = "aws"))]
+    pub(crate) fn answering(object: &serde_json::Value) -> Self {
+        let answer = object.to_string();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let answer = Response::new(Body::from(answer.clone().into_bytes()));
+            async { Ok::<_, std::io::Error>(answer) }
+        });
+        Self::new(kube::Client::new(service, "default"), Arc::default())
+    }
+
     fn over(connection: Connection, metrics: Arc<Metrics>) -> Self {
         Self { connection: Arc::new(connection), metrics }
     }

@@ -12,12 +12,9 @@ use crate::{
     delivery::Delivery,
     event::Event,
     outcome::{Kind, Outcome, Subject},
-    provider::{self, Provider},
     receiver::Progress,
-    repo_url::HostAliases,
     retry::{MESSAGE_LIMIT, pack_within},
     secret::store::SecretStore,
-    signature,
     verdict::{Judge, Sender},
 };
 
@@ -39,44 +36,39 @@ impl Forwarder {
         &self.secrets
     }
 
-    /// Takes one delivery of a provider: a push goes to the queues if the global secret verifies it, and nowhere
-    /// otherwise. Which GitRepos follow it, and whether anything does, the clusters know.
-    pub async fn receive(
-        &self,
-        provider: &Provider,
-        delivery: &Delivery,
-        progress: &Progress,
-    ) -> Outcome {
-        let event = match provider::read(provider, delivery, &HostAliases::default()) {
-            Ok(event) => event,
-            Err(malformed) => return Outcome::new(Kind::Malformed).because(malformed.to_string()),
-        };
-        let (subject, is_push) = match &event {
-            Event::Ignored(why) => return Outcome::new(Kind::Ignored).because(*why),
-            Event::Ping(repository) => {
-                let subject = repository.as_ref().map(|repository| Subject::new(repository, None));
-                (subject.unwrap_or_default(), false)
+    /// Takes what a sender claims: a push goes to the queues if the global secret verifies it, and nowhere otherwise.
+    /// Which GitRepos follow it, and whether anything does, the clusters know.
+    pub async fn receive(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
+        let outcome = match event {
+            Event::Ignored(why) => Outcome::new(Kind::Ignored).because(*why),
+            Event::Ping(_) if !sender.carries_proof() => {
+                Outcome::new(Kind::Pong).because("without a proof")
             }
-            Event::Push(push) => (Subject::new(&push.repository, Some(&push.refs)), true),
+            Event::Ping(_) | Event::Push(_) => self.verify(event, sender, progress).await,
         };
-        if !is_push && !signature::carries_proof(provider.schemes, delivery.headers()) {
-            return Outcome { subject, ..Outcome::new(Kind::Pong).because("without a proof") };
-        }
-        let sender = Sender::Signed { provider, delivery, now: progress.received() };
+        Outcome { subject: Subject::of(event), ..outcome }
+    }
+
+    async fn verify(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
+        let Sender::Signed { delivery, now, .. } = sender else {
+            return Outcome::new(Kind::Unavailable)
+                .because("CodeCommit's events are not forwarded");
+        };
         let judge = Judge::new(&self.secrets, sender, UnsignedDeliveries::Reject).await;
         let outcome = if judge.global_unavailable() {
             Outcome::new(Kind::Unavailable).because("the global secret cannot be read")
         } else if !judge.globally_verified() {
             Outcome::new(Kind::Unauthorized)
-        } else if is_push {
-            self.send(delivery, progress.received(), progress.deadline()).await
+        } else if let Event::Push(_) = event {
+            self.send(delivery, now, progress.deadline()).await
         } else {
             Outcome::new(Kind::Pong)
         };
-        Outcome { subject, verified: judge.globally_verified(), ..outcome }
+        Outcome { standing: judge.standing(), ..outcome }
     }
 
     /// Sends a verified delivery to every queue; where one does not take it, the others get it twice, which does no harm.
+    /// The clusters judge its proof as of when it was `received`, so that is a time at which it was verified.
     async fn send(&self, delivery: &Delivery, received: Timestamp, until: Instant) -> Outcome {
         let Some(message) = pack_within(MESSAGE_LIMIT, true, delivery, received) else {
             return Outcome::new(Kind::TooLarge)

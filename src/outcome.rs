@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::{
-    event::{CommitId, Refs, Repository},
+    event::{CommitId, Event, Refs, Repository},
     gitrepo::GitRepo,
     reason::Reason,
 };
@@ -200,11 +200,20 @@ pub struct Outcome {
     pub detail: Option<String>,
     /// What became of the GitRepos.
     pub report: Report,
-    /// Whether its sender may know of it what is not the same for everybody: a secret verifies the delivery, or none is
-    /// needed.
-    pub trusted: bool,
-    /// Whether a secret verifies the delivery, so that its sender may know why.
-    pub verified: bool,
+    /// What the delivery proves.
+    pub standing: Standing,
+}
+
+/// What a delivery proves, and so what its sender is told of it beyond what is the same for everybody.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    /// No secret verifies it, and one would have to: nothing.
+    #[default]
+    Unverified,
+    /// No secret is configured, and none is needed: how many GitRepos follow.
+    Unsigned,
+    /// A secret verifies it: why, too.
+    Verified,
 }
 
 /// What a delivery is about, as its unverified sender says; printable.
@@ -223,7 +232,16 @@ const CLAIM_IN_LOG: usize = 200;
 const REFS_IN_LOG: usize = 5;
 
 impl Subject {
-    pub(crate) fn new(repository: &Repository, refs: Option<&Refs>) -> Self {
+    /// What an event is about.
+    pub(crate) fn of(event: &Event) -> Self {
+        match event {
+            Event::Push(push) => Self::new(&push.repository, Some(&push.refs)),
+            Event::Ping(Some(repository)) => Self::new(repository, None),
+            Event::Ping(None) | Event::Ignored(_) => Self::default(),
+        }
+    }
+
+    fn new(repository: &Repository, refs: Option<&Refs>) -> Self {
         let refs = match refs {
             None => String::new(),
             Some(Refs { named, and_more: true }) if named.is_empty() => "unknown".to_owned(),
@@ -258,8 +276,7 @@ impl Outcome {
             waited_since: None,
             detail: None,
             report: Report::default(),
-            trusted: false,
-            verified: false,
+            standing: Standing::default(),
         }
     }
 
@@ -291,7 +308,8 @@ impl Outcome {
     pub fn json(&self) -> Box<RawValue> {
         // How many GitRepos follow is nobody's business who is not verified, though it is not refused yet.
         let is_open = matches!(self.kind, Kind::Unavailable | Kind::Queued);
-        let answered = !self.kind.is_refusal() && (self.trusted || !is_open);
+        let answered = !self.kind.is_refusal() && (self.standing >= Standing::Unsigned || !is_open);
+        let is_verified = self.standing == Standing::Verified;
         let body = Body {
             outcome: self.kind.name(),
             provider: self.provider,
@@ -302,7 +320,7 @@ impl Outcome {
             }),
             patched: answered.then(|| shown(&self.report.patched)),
             skipped: answered.then(|| shown(&self.report.skipped)),
-            detail: self.detail.as_deref().filter(|_| self.verified || self.is_of_the_request()),
+            detail: self.detail.as_deref().filter(|_| is_verified || self.is_of_the_request()),
         };
         to_raw_value(&body).expect("names and numbers are JSON")
     }

@@ -1,4 +1,4 @@
-//! The straight line: one delivery, from its headers to the patches and the outcome.
+//! The straight line: one delivery, from what it claims to the patches and the outcome.
 
 mod announce;
 #[cfg(feature = "knative")]
@@ -17,11 +17,9 @@ use crate::{
         lookup::{Lookup, Trust},
     },
     config::UnsignedDeliveries,
-    delivery::Delivery,
     event::{Event, Push, Repository},
     gitrepo::GitRepo,
-    outcome::{Kind, Outcome, Subject},
-    provider::{self, Provider},
+    outcome::{Kind, Outcome, Standing, Subject},
     repo_url::HostAliases,
     secret::store::SecretStore,
     verdict::{Judge, Sender},
@@ -78,46 +76,18 @@ impl Receiver {
         &self.aliases
     }
 
-    /// Takes one delivery of a provider.
-    pub async fn receive(
-        &self,
-        provider: &Provider,
-        delivery: &Delivery,
-        progress: &Progress,
-    ) -> Outcome {
-        match provider::read(provider, delivery, &self.aliases) {
-            Ok(event) => {
-                let sender = Sender::Signed { provider, delivery, now: progress.judged_at };
-                self.receive_event(&event, sender, progress).await
-            }
-            Err(malformed) => Outcome::new(Kind::Malformed).because(malformed.to_string()),
-        }
-    }
-
     /// Takes what a sender claims.
-    pub async fn receive_event(
-        &self,
-        event: &Event,
-        sender: Sender<'_>,
-        progress: &Progress,
-    ) -> Outcome {
+    pub async fn receive(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
         DEADLINE.scope(progress.deadline, self.take(event, sender, progress)).await
     }
 
     async fn take(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
-        match event {
+        let outcome = match event {
             Event::Ignored(why) => Outcome::new(Kind::Ignored).because(*why),
-            Event::Ping(repository) => {
-                let outcome = self.ping(repository.as_ref(), sender).await;
-                let subject = repository.as_ref().map(|repository| Subject::new(repository, None));
-                Outcome { subject: subject.unwrap_or_default(), ..outcome }
-            }
-            Event::Push(push) => {
-                let outcome = self.push(push, sender, progress).await;
-                let subject = Subject::new(&push.repository, Some(&push.refs));
-                Outcome { subject, ..outcome }.explained()
-            }
-        }
+            Event::Ping(repository) => self.ping(repository.as_ref(), sender).await,
+            Event::Push(push) => self.push(push, sender, progress).await,
+        };
+        Outcome { subject: Subject::of(event), ..outcome }.explained()
     }
 
     /// Answers a ping (contract §6): whoever mistyped a secret sees it at once, and a stranger does not learn what is
@@ -181,7 +151,7 @@ impl Receiver {
             Source::Earlier => judge.any_verified(),
         };
         // For a stranger it is looked for in any case, so that it costs the same whatever is followed.
-        let is_settled = judge.trusts_sender() && !plan.came_to_nothing();
+        let is_settled = judge.standing() != Standing::Unverified && !plan.came_to_nothing();
         if is_settled || !may_be_old {
             return plan.outcome(&judge);
         }

@@ -16,6 +16,7 @@ use crate::{
     event::Push,
     gitrepo::{GitRepo, Move},
     keys::Secret,
+    outcome::Standing,
     provider::Provider,
     reason::Reason,
     secret::{
@@ -268,9 +269,13 @@ impl<'a> Judge<'a> {
         self.unsigned == UnsignedDeliveries::Reject
     }
 
-    /// Whether the sender may know what became of the delivery: a secret verifies it, or everybody may.
-    pub fn trusts_sender(&self) -> bool {
-        self.any_verified() || (matches!(self.global, Check::Missing) && !self.rejects_unsigned())
+    /// What the delivery proves, as far as its sender may be told what became of it.
+    pub fn standing(&self) -> Standing {
+        match (&self.global, self.unsigned) {
+            _ if self.any_verified() => Standing::Verified,
+            (Check::Missing, UnsignedDeliveries::Accept) => Standing::Unsigned,
+            _ => Standing::Unverified,
+        }
     }
 
     /// Why no secret verifies the delivery, for the log.

@@ -105,8 +105,7 @@ impl Plan {
         Outcome {
             detail: self.unavailable.or(why_refused).or(denied),
             report: self.report,
-            trusted: judge.trusts_sender(),
-            verified: judge.any_verified(),
+            standing: judge.standing(),
             ..Outcome::new(kind)
         }
     }

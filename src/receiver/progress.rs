@@ -40,7 +40,7 @@ pub struct Progress {
     /// When it came, by the clock of the wall and by one that nobody sets.
     came: (Timestamp, Instant),
     received: Timestamp,
-    pub(super) judged_at: Timestamp,
+    judged_at: Timestamp,
     ends_at_deadline: bool,
     stage: AtomicU8,
     /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
@@ -88,6 +88,11 @@ impl Progress {
     /// When it was received first.
     pub const fn received(&self) -> Timestamp {
         self.received
+    }
+
+    /// The time as of which its proof is judged.
+    pub const fn judged_at(&self) -> Timestamp {
+        self.judged_at
     }
 
     /// When it was received, and what the same clock says now.

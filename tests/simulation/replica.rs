@@ -14,6 +14,7 @@ use fleet_webhook::{
     receiver::{Progress, Receiver, patch::Patcher},
     secret::{source::SecretSource, store::SecretStore},
     telemetry::Metrics,
+    verdict::Sender,
 };
 use jiff::{SignedDuration, Timestamp};
 use tokio::{
@@ -115,7 +116,12 @@ impl Replica {
         let (progress, receiver) = (Arc::new(progress), Arc::clone(&self.receiver));
         let shared = Arc::clone(&progress);
         let provider = provider::sender_of(&delivery).expect("says who sends it");
-        let work = async move { receiver.receive(provider, &delivery, &shared).await.kind };
+        let work = async move {
+            let event = provider::read(provider, &delivery, receiver.aliases());
+            let now = shared.judged_at();
+            let sender = Sender::Signed { provider, delivery: &delivery, now };
+            receiver.receive(&event.expect("is well formed"), sender, &shared).await.kind
+        };
         let mut work = tokio::spawn(work);
         self.tasks.lock().unwrap().push(work.abort_handle());
         match timeout_at(deadline, &mut work).await {

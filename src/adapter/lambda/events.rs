@@ -61,12 +61,7 @@ async fn receive(service: &Service, change: StateChange, deadline: Instant) -> O
     let StateChange { id, time, event, .. } = change;
     let sender = Sender::Iam(Verified::by_iam());
     let progress = Progress::redelivery(deadline, time, Timestamp::now()).ending_at_deadline();
-    let Some(receiver) = service.destination.receiver() else {
-        let outcome =
-            Outcome::new(Kind::Unavailable).because("CodeCommit's events are not forwarded");
-        return Outcome { delivery: Some(id), ..outcome };
-    };
-    let received = receiver.receive_event(&event, sender, &progress);
+    let received = service.destination.receive_event(&event, sender, &progress);
     let outcome = timeout_at(deadline.into(), received)
         .await
         .unwrap_or_else(|_elapsed| Outcome::new(Kind::Unavailable).because("too slow"));
