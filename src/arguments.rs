@@ -78,6 +78,7 @@ impl Command {
                     json = true;
                     continue;
                 }
+                "--help" | "-h" => return Ok(Self::Help),
                 "--repo" => &mut repo,
                 "--ref" => &mut git_ref,
                 "--commit" => &mut commit,
@@ -137,6 +138,9 @@ mod tests {
         assert_eq!(parse(&[]), Ok(Command::Serve));
         assert_eq!(parse(&["--help"]), Ok(Command::Help));
         assert_eq!(parse(&["--version"]), Ok(Command::Version));
+        for asked in [&["explain", "--help"][..], &["explain", "--repo", "u", "-h"]] {
+            assert_eq!(parse(asked), Ok(Command::Help), "{asked:?}");
+        }
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Asked {
             true => BASE64_STANDARD.decode(body).map_err(|_| no_event())?,
             false => body.as_bytes().to_vec(),
         };
-        let delivery = Delivery::new(event.all_headers().ok_or_else(no_event)?, Bytes::from(body));
+        let headers = event.all_headers().ok_or_else(no_event)??;
+        let delivery = Delivery::new(headers, Bytes::from(body));
         let delivery = delivery.map_err(|unsupported| Unusable(unsupported.to_string()))?;
         Ok(Self::Delivery(delivery))
     }
@@ -97,7 +98,8 @@ impl Asked {
 }
 
 impl FrontDoorEvent {
-    fn all_headers(&self) -> Option<HeaderMap> {
+    /// `None` where they are not headers; [`Unusable`] where they are more than any request has.
+    fn all_headers(&self) -> Option<Result<HeaderMap, Unusable>> {
         let mut headers = HeaderMap::new();
         for (name, value) in self.headers.iter().chain(&self.multi_value_headers) {
             let name = HeaderName::try_from(name).ok()?;
@@ -110,15 +112,20 @@ impl FrontDoorEvent {
                 value => std::slice::from_ref(value),
             };
             for value in values {
-                headers.append(&name, HeaderValue::try_from(value.as_str()?).ok()?);
+                let value = HeaderValue::try_from(value.as_str()?).ok()?;
+                if headers.try_append(&name, value).is_err() {
+                    return Some(Err(Unusable("the event has too many headers".to_owned())));
+                }
             }
         }
-        Some(headers)
+        Some(Ok(headers))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Map, json};
+
     use super::*;
 
     #[test]
@@ -127,6 +134,17 @@ mod tests {
             let error = Asked::event(text).expect_err("is none").to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn more_headers_than_a_request_has_are_refused_in_words() {
+        let headers: Map<String, Value> =
+            (0..40_000).map(|number| (format!("x-{number}"), "x".into())).collect();
+        let event = json!({ "headers": headers, "body": "{}" }).to_string();
+        let error = Asked::event(&event).expect_err("is refused");
+        assert_eq!(error.to_string(), "the event has too many headers");
+        let lines = json!({ "multiValueHeaders": { "x": vec!["x"; 40_000] }, "body": "{}" });
+        let _ = Asked::event(&lines.to_string());
     }
 
     #[test]
