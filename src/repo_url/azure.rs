@@ -20,14 +20,16 @@ pub(super) fn cloud_path(host: &str, user: &str, path: &str, web: bool) -> Optio
         ("vs-ssh.visualstudio.com", rest) => (user, rest),
         (_, rest) => (host.strip_suffix(".visualstudio.com")?, rest),
     };
-    let rest = match rest {
-        ["defaultcollection", rest @ ..] => rest,
-        _ => rest,
+    // Before the project, and in some deliveries of old organizations behind it.
+    let rest: Vec<&str> = match rest {
+        ["defaultcollection", rest @ ..] => rest.to_vec(),
+        [project, "defaultcollection", rest @ ..] => [&[*project], rest].concat(),
+        _ => rest.to_vec(),
     };
     if organization.is_empty() || organization.contains('.') {
         return None;
     }
-    match rest {
+    match rest.as_slice() {
         [marker, repository] if is_marker(marker, web) => {
             Some(without_project(&[organization], repository))
         }

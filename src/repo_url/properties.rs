@@ -155,6 +155,7 @@ fn azure(organization: &str, project: &str, repository: &str, spelling: Spelling
         format!("https://{dev}/{o}/{p}/_git/_full/{r}"),
         format!("https://{old}.visualstudio.com/{p}/_git/{r}"),
         format!("https://{old}.visualstudio.com/DefaultCollection/{p}/_git/_optimized/{r}"),
+        format!("https://{old}.visualstudio.com/{p}/DefaultCollection/_git/{r}"),
         format!("git@ssh.dev.azure.com:v3/{o}/{p}/{r}"),
         format!("ssh://git@ssh.dev.azure.com:22/v3/{o}/{p}/{r}"),
         format!("{old}@vs-ssh.visualstudio.com:v3/{o}/{p}/{r}"),
