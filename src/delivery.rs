@@ -18,28 +18,21 @@ pub struct UnsupportedMediaType;
 impl Delivery {
     /// Takes headers and raw body; finds the JSON in it.
     ///
-    /// A form carries it in `payload`; JSON that calls itself a form is taken as JSON, and so is what has no type.
+    /// A form carries it in `payload`; JSON that calls itself a form is taken as JSON. What has no type is what it looks
+    /// like, and one that a proxy repeated counts once.
     ///
     /// # Errors
     /// [`UnsupportedMediaType`] for any content type but `application/json` and `application/x-www-form-urlencoded`.
     pub fn new(headers: HeaderMap, raw: Bytes) -> Result<Self, UnsupportedMediaType> {
-        let content_type = headers.get(CONTENT_TYPE).map(|value| value.to_str().unwrap_or("?"));
-        let media_type =
-            content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
-        let is = |expected| {
-            media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(expected))
+        let media_type = media_type(&headers)?;
+        let is = |expected| media_type.is_some_and(|it| it.eq_ignore_ascii_case(expected));
+        let is_form = match media_type {
+            None => raw.starts_with(b"payload="),
+            Some(_) if is("application/json") => false,
+            Some(_) if is("application/x-www-form-urlencoded") => !looks_like_json(&raw),
+            Some(_) => return Err(UnsupportedMediaType),
         };
-        let json = if media_type.is_none() || is("application/json") {
-            Some(raw.clone())
-        } else if is("application/x-www-form-urlencoded") {
-            if raw.trim_ascii_start().starts_with(b"{") {
-                Some(raw.clone())
-            } else {
-                form_payload(&raw)
-            }
-        } else {
-            return Err(UnsupportedMediaType);
-        };
+        let json = if is_form { form_payload(&raw) } else { Some(raw.clone()) };
         Ok(Self { headers, raw, json })
     }
 
@@ -75,6 +68,29 @@ impl std::fmt::Debug for Delivery {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Delivery").field("bytes", &self.raw.len()).finish_non_exhaustive()
     }
+}
+
+/// The media type, without its parameters. Proxies repeat the header, in lines of its own or joined by commas; if not
+/// all say the same, it is none that is known.
+fn media_type(headers: &HeaderMap) -> Result<Option<&str>, UnsupportedMediaType> {
+    let mut found: Option<&str> = None;
+    for line in headers.get_all(CONTENT_TYPE) {
+        let line = line.to_str().map_err(|_| UnsupportedMediaType)?;
+        let values = line.split(',').map(|value| value.split(';').next().unwrap_or_default());
+        for value in values.map(str::trim).filter(|value| !value.is_empty()) {
+            if found.is_some_and(|found| !found.eq_ignore_ascii_case(value)) {
+                return Err(UnsupportedMediaType);
+            }
+            found = Some(value);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a body that calls itself a form is an object of JSON, perhaps behind the byte order mark of a relay.
+fn looks_like_json(raw: &[u8]) -> bool {
+    let raw = raw.strip_prefix(b"\xef\xbb\xbf").unwrap_or(raw);
+    raw.trim_ascii_start().starts_with(b"{")
 }
 
 fn form_payload(form: &[u8]) -> Option<Bytes> {
@@ -125,14 +141,42 @@ mod tests {
 
     #[test]
     fn any_other_content_type_is_refused() {
-        assert!(delivery("text/plain", "{}").is_err());
-        assert!(delivery("", "{}").is_err());
+        for other in
+            ["text/plain", "multipart/form-data; boundary=x", "application/json, text/plain"]
+        {
+            assert!(delivery(other, "{}").is_err(), "{other}");
+        }
     }
 
     #[test]
-    fn a_body_without_a_content_type_is_json() {
-        let delivery = Delivery::new(HeaderMap::new(), Bytes::from_static(b"{}"));
-        assert_eq!(delivery.expect("is taken").json(), Some(&b"{}"[..]));
+    fn a_content_type_that_a_proxy_repeated_counts_once() {
+        let json = delivery("application/json; charset=utf-8, Application/JSON", "{}");
+        assert_eq!(json.expect("is taken").json(), Some(&b"{}"[..]));
+        let mut headers = HeaderMap::new();
+        for line in ["application/json", "application/json"] {
+            headers.append(CONTENT_TYPE, line.parse().expect("a header value"));
+        }
+        assert!(Delivery::new(headers.clone(), Bytes::new()).is_ok());
+        headers.append(CONTENT_TYPE, "text/plain".parse().expect("a header value"));
+        assert!(Delivery::new(headers, Bytes::new()).is_err());
+    }
+
+    #[test]
+    fn a_body_without_a_content_type_is_what_it_looks_like() {
+        for (body, json) in [("{}", "{}"), ("payload=%7B%7D&a=b", "{}"), ("x", "x")] {
+            let raw = Bytes::from_static(body.as_bytes());
+            let bare = Delivery::new(HeaderMap::new(), raw).expect("is taken");
+            assert_eq!(bare.json(), Some(json.as_bytes()), "{body}");
+            let empty = delivery("", body).expect("is taken");
+            assert_eq!(empty.json(), Some(json.as_bytes()), "{body}");
+        }
+    }
+
+    #[test]
+    fn json_behind_a_byte_order_mark_that_calls_itself_a_form_is_json() {
+        let body = "\u{feff}{\"x\":1}";
+        let delivery = delivery("application/x-www-form-urlencoded", body).expect("is taken");
+        assert_eq!(delivery.json(), Some(body.as_bytes()));
     }
 
     #[test]

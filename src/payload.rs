@@ -137,8 +137,18 @@ impl RefPush {
         self.event_of(GitRef::parse(git_ref))
     }
 
+    /// The same where mirrors that were synchronised push the short names of branches.
+    pub(crate) fn event_of_full_or_short_ref(&self) -> Result<Event, Malformed> {
+        match self.git_ref.as_deref() {
+            Some(short_ref) if !short_ref.starts_with("refs/") => {
+                self.event_of(GitRef::branch(short_ref))
+            }
+            _ => self.event(),
+        }
+    }
+
     /// The event of a push of that ref; `None` is a ref that is neither branch nor tag.
-    pub(crate) fn event_of(&self, git_ref: Option<GitRef>) -> Result<Event, Malformed> {
+    fn event_of(&self, git_ref: Option<GitRef>) -> Result<Event, Malformed> {
         let repository = self.repository.as_ref().and_then(|repository| repository.named());
         let repository = repository.ok_or_else(|| missing("repository.clone_url"))?;
         let after = match (&self.after, self.deleted) {

@@ -119,11 +119,10 @@ pub fn read(
     aliases: &HostAliases,
 ) -> Result<Event, Malformed> {
     let kind = provider.event_header.map(|header| kind(header, delivery)).transpose()?;
-    let Some(json) = delivery.json() else {
-        return Err(Malformed("the form has no field `payload`".to_owned()));
-    };
+    let no_payload = || Malformed("the form has no field `payload`".to_owned());
+    let read = delivery.json().ok_or_else(no_payload).and_then(|json| (provider.parse)(kind, json));
     let named = |repository| own(provider.hosts, aliases, repository);
-    Ok(match (provider.parse)(kind, json)? {
+    Ok(match read.map_err(|malformed| compressed(delivery).unwrap_or(malformed))? {
         Event::Push(Push { repository, refs }) => {
             Event::Push(Push { repository: named(repository), refs })
         }
@@ -149,6 +148,24 @@ fn kind<'d>(header: &str, delivery: &'d Delivery) -> Result<&'d str, Malformed> 
         }
     }
     kind.ok_or_else(|| wrong("missing"))
+}
+
+/// Says that a body which nobody can read is compressed: no provider does that, some relays and proxies do, and what is
+/// signed is what was before.
+fn compressed(delivery: &Delivery) -> Option<Malformed> {
+    const GZIP: &[u8] = b"\x1f\x8b";
+    let encoding = delivery.header("content-encoding").unwrap_or_default();
+    let is = |name: &&str| encoding.eq_ignore_ascii_case(name);
+    let known = ["gzip", "x-gzip", "br", "deflate", "compress", "zstd"].into_iter().find(is);
+    let how = match known {
+        Some(name) => format!("Content-Encoding: {name}"),
+        None if delivery.raw().starts_with(GZIP) => "gzip, with no Content-Encoding".to_owned(),
+        None => return None,
+    };
+    Some(Malformed(format!(
+        "the body is compressed ({how}), and is taken only as the provider sent it: switch compression of requests off \
+         at the relay or proxy in between"
+    )))
 }
 
 impl Provider {

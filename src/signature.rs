@@ -220,11 +220,9 @@ impl Scheme {
         let token = || value.token().into_iter();
         match self {
             Self::Token { .. } => token().map(Cow::Borrowed).collect(),
-            Self::Uuid { .. } => token()
-                .map(without_braces)
-                .filter(|uuid| !uuid.is_empty())
-                .map(Cow::Borrowed)
-                .collect(),
+            Self::Uuid { .. } => {
+                token().map(uuid).filter(|uuid| !uuid.is_empty()).map(Cow::Owned).collect()
+            }
             Self::StandardWebhooks { .. } => token()
                 .filter(|secret| standard_webhooks::signing_key(secret).is_some())
                 .map(Cow::Borrowed)
@@ -245,7 +243,7 @@ impl Scheme {
                 .is_some_and(|token| same(token.as_bytes().trim_ascii(), credential)),
             Self::Uuid { header, .. } => delivery
                 .header_value(header)
-                .is_some_and(|uuid| same(without_braces(uuid.as_bytes().trim_ascii()), credential)),
+                .is_some_and(|sent| same(&uuid(sent.as_bytes().trim_ascii()), credential)),
             Self::StandardWebhooks { .. } => standard_webhooks::proves(delivery, credential, now),
             Self::Basic { .. } => basic::proves(delivery, credential),
             Self::Gitee { .. } => gitee::proves(delivery, credential, now),
@@ -264,8 +262,10 @@ impl Scheme {
     }
 }
 
-fn without_braces(uuid: &[u8]) -> &[u8] {
-    uuid.strip_prefix(b"{").and_then(|uuid| uuid.strip_suffix(b"}")).unwrap_or(uuid)
+/// A UUID as it is compared: its braces do not count, nor does upper or lower case.
+fn uuid(text: &[u8]) -> Vec<u8> {
+    let bare = text.strip_prefix(b"{").and_then(|uuid| uuid.strip_suffix(b"}"));
+    bare.unwrap_or(text).to_ascii_lowercase()
 }
 
 /// Compares secret material in a time that depends on neither value: their hashes, which are of one length.

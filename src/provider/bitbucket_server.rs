@@ -2,10 +2,14 @@
 //! [payloads](https://confluence.atlassian.com/bitbucketserver/event-payload-938025882.html) and
 //! [signature](https://confluence.atlassian.com/bitbucketserver/manage-webhooks-938025878.html).
 
+#[cfg(test)]
+mod properties;
+
 use serde::Deserialize;
 
 use super::{Hosts, IdIn, Malformed, Provider};
 use crate::{
+    delivery::Delivery,
     event::{After, CommitId, Event, GitRef, Push, RefUpdate, Refs, Repository},
     payload::{self, CloneLinks, Object, RefUpdates, Text, Update, missing},
     repo_url::RepoUrl,
@@ -15,7 +19,7 @@ use crate::{
 pub(super) static PROVIDER: Provider = Provider {
     name: "bitbucket-server",
     markers: &["x-event-key"],
-    known_unmarked: None,
+    known_unmarked: Some(is_signed_as_bitbucket_does),
     event_header: Some("x-event-key"),
     delivery_id: IdIn::Headers(&["x-request-id"]),
     schemes: &[Scheme::HmacSha256 {
@@ -27,6 +31,11 @@ pub(super) static PROVIDER: Provider = Provider {
     hosts: Hosts::SelfHosted,
     parse,
 };
+
+/// A proxy that drops the header which names the event leaves the signature: others have SHA-1 under that name.
+fn is_signed_as_bitbucket_does(delivery: &Delivery) -> bool {
+    delivery.header("x-hub-signature").is_some_and(|signature| signature.starts_with("sha256="))
+}
 
 #[derive(Deserialize)]
 struct Payload {
@@ -63,6 +72,21 @@ struct Link {
 }
 
 #[derive(Deserialize)]
+struct CloudPush {
+    repository: Option<Object<CloudRepository>>,
+}
+
+#[derive(Deserialize)]
+struct CloudRepository {
+    links: Option<Object<CloudLinks>>,
+}
+
+#[derive(Deserialize)]
+struct CloudLinks {
+    html: Option<Object<Link>>,
+}
+
+#[derive(Deserialize)]
 struct Change {
     r#ref: Option<Object<Ref>>,
     #[serde(rename = "fromHash")]
@@ -88,12 +112,23 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
         Some("diagnostics:ping") => {
             payload::object::<payload::Anything>(json).map(|_| Event::Ping(None))
         }
-        // The "Post Webhooks" plugin, which sends bodies in the shape of Bitbucket Cloud's and signs none.
-        Some("repo:push") => {
-            payload::ignored(json, "a plugin's webhook; add one of Bitbucket's own instead")
-        }
+        Some("repo:push") => shaped_as_the_clouds(&payload::object(json)?),
         _ => payload::ignored(json, "not a push"),
     }
+}
+
+/// The "Post Webhooks" plugin sends bodies in the shape of Bitbucket Cloud's, and signs none; a push of Bitbucket Cloud
+/// itself is here only if a proxy drops the header by which it is known.
+fn shaped_as_the_clouds(push: &CloudPush) -> Result<Event, Malformed> {
+    let links = push.repository.as_ref().and_then(|repository| repository.links.as_ref());
+    let html = links.and_then(|links| links.html.as_ref()).and_then(|html| html.href.as_deref());
+    let is_of_the_cloud = html.and_then(RepoUrl::parse).is_some_and(|url| url.service().is_some());
+    if is_of_the_cloud {
+        return Err(Malformed(
+            "header x-hook-uuid: missing, and Bitbucket Cloud sends it".to_owned(),
+        ));
+    }
+    Ok(Event::Ignored("a plugin's webhook; add one of Bitbucket's own instead"))
 }
 
 fn push(payload: Payload) -> Result<Event, Malformed> {
@@ -345,6 +380,14 @@ mod tests {
     #[test]
     fn the_test_of_a_connection_is_a_ping() {
         assert_eq!(said(&PROVIDER, "diagnostics:ping", &json!({ "test": true })), "ping");
+    }
+
+    #[test]
+    fn a_push_of_bitbucket_cloud_without_its_header_is_not_taken_for_a_plugins() {
+        let push = |href: &str| json!({ "repository": { "links": { "html": { "href": href } } } });
+        let said_of = |href: &str| said(&PROVIDER, "repo:push", &push(href));
+        assert!(said_of("https://bitbucket.org/acme/shop").starts_with("header x-hook-uuid"));
+        assert!(said_of("https://bitbucket.acme.example/acme/shop").starts_with("ignored"));
     }
 
     #[test]

@@ -28,7 +28,7 @@ const fn signed_with(key: &'static str) -> Scheme {
 /// Reads Gitea's payloads, and those of whoever sends the same.
 pub(super) fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match kind {
-        Some("push") => payload::object::<RefPush>(json)?.event(),
+        Some("push") => payload::object::<RefPush>(json)?.event_of_full_or_short_ref(),
         // Beside `create` comes a push; a deleted branch comes as `delete` alone.
         Some("create") => payload::ignored(json, "a push says the same"),
         Some("delete") => payload::ignored(json, "a branch or tag was deleted"),
@@ -76,6 +76,12 @@ mod tests {
             push("refs/tags/v1", ZEROS, None),
             "push of gitea.acme.example/acme/shop: refs/tags/v1 gone"
         );
+    }
+
+    #[test]
+    fn a_mirror_of_an_old_version_pushes_short_names_of_branches() {
+        let pushed = "push of gitea.acme.example/acme/shop: refs/heads/main at 1f0c3a1";
+        assert_eq!(push("main", COMMIT, None), pushed);
     }
 
     #[test]

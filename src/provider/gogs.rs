@@ -40,19 +40,10 @@ struct Create {
 
 fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     match kind {
-        Some("push") => push(&payload::object(json)?),
+        Some("push") => payload::object::<RefPush>(json)?.event_of_full_or_short_ref(),
         Some("create") => create(&payload::object(json)?),
         Some("delete") => payload::ignored(json, "a branch or tag was deleted"),
         _ => payload::ignored(json, "not a push"),
-    }
-}
-
-fn push(push: &RefPush) -> Result<Event, Malformed> {
-    match push.git_ref.as_deref() {
-        Some(short_ref) if !short_ref.starts_with("refs/") => {
-            push.event_of(GitRef::branch(short_ref))
-        }
-        _ => push.event(),
     }
 }
 

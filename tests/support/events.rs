@@ -174,18 +174,23 @@ impl Event {
         signed.request()
     }
 
+    /// The event with another body; its signature is no longer right.
+    pub fn with_body(&self, body: String) -> Self {
+        let mut event = self.clone();
+        let fields = event.json.as_object_mut().expect("is an object");
+        fields.extend([
+            ("body".to_owned(), body.into()),
+            ("isBase64Encoded".to_owned(), false.into()),
+        ]);
+        event
+    }
+
     /// The event with its JSON in the field `payload` of a form; its signature is no longer right.
     pub fn in_a_form(&self) -> Self {
         let json = String::from_utf8(self.body()).expect("is text");
         let form =
             form_urlencoded::Serializer::new(String::new()).append_pair("payload", &json).finish();
-        let mut event = self.called_a_form();
-        let fields = event.json.as_object_mut().expect("is an object");
-        fields.extend([
-            ("body".to_owned(), form.into()),
-            ("isBase64Encoded".to_owned(), false.into()),
-        ]);
-        event
+        self.called_a_form().with_body(form)
     }
 
     /// The event with the content type of a form, whatever its body is.
