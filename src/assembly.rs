@@ -11,7 +11,7 @@ use crate::cluster::index::Index;
 use crate::{
     adapter::{destination::Destination, memory::Memory, readiness::Readiness, service::Service},
     cluster::{Cluster, connect::connect, lookup::Lookup},
-    config::{Config, Platform},
+    config::{Config, GlobalSecret, Platform, UnsignedDeliveries},
     receiver::{Receiver, patch::Patcher},
     retry::{RetryQueue, Untrusted},
     secret::{source::SecretSource, store::SecretStore},
@@ -34,7 +34,9 @@ pub struct Assembly {
     /// The API server or the queues, for the log.
     pub cluster: String,
     /// Where the global secret is looked for, for the log.
-    pub secret: String,
+    pub secret: GlobalSecret,
+    /// What becomes of deliveries where there is none.
+    pub unsigned: UnsignedDeliveries,
 }
 
 impl Assembly {
@@ -73,7 +75,8 @@ impl Assembly {
             #[cfg(all(feature = "aws", feature = "knative"))]
             pulls: pulls(config).await,
             cluster: way.name,
-            secret: config.global_secret.to_string(),
+            secret: config.global_secret.clone(),
+            unsigned: config.unsigned,
         })
     }
 
@@ -97,12 +100,15 @@ impl Assembly {
         }
     }
 
-    /// Logs which cluster, where the global secret is looked for, and whether it is there.
+    /// Logs which cluster, where the global secret is looked for, and whether it is there; and how to make it where it will
+    /// be missed.
     pub fn announce(&self) -> impl Future<Output = ()> + use<> {
         let destination = self.service.destination.clone();
         let (cluster, secret) = (self.cluster.clone(), self.secret.clone());
+        let unsigned = self.unsigned;
         async move {
-            let present = match destination.secrets().global_is_there().await {
+            let found = destination.secrets().global_is_there().await;
+            let present = match &found {
                 Ok(true) => "yes".to_owned(),
                 Ok(false) => "no".to_owned(),
                 Err(error) => error.to_string(),
@@ -112,13 +118,31 @@ impl Assembly {
             tracing::info!(
                 version,
                 cluster,
-                secret,
+                secret = %secret,
                 secret.present = present,
                 settings,
                 "starting"
             );
+            if matches!(found, Ok(false)) {
+                warn_of_missing(&secret, unsigned);
+            }
         }
     }
+}
+
+/// Warns of a global secret that is not there, where deliveries come to nothing without it.
+fn warn_of_missing(secret: &GlobalSecret, unsigned: UnsignedDeliveries) {
+    let what = match (secret.is_named(), unsigned) {
+        (true, _) => "unavailable (503)",
+        (false, UnsignedDeliveries::Reject) => "refused (401)",
+        (false, UnsignedDeliveries::Accept) => return,
+    };
+    let made_by = secret.made_by();
+    tracing::warn!(
+        %secret,
+        advice = made_by,
+        "there is no webhook secret: deliveries for GitRepos without one of their own are {what} until somebody makes it"
+    );
 }
 
 /// Who takes deliveries, and what the log calls the place where they go.

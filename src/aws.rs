@@ -50,12 +50,50 @@ async fn load() -> SdkConfig {
         .await
 }
 
-/// What AWS says of a denial: who, which action, which resource. One line, bounded.
-pub(crate) fn own_words(error: &impl ProvideErrorMetadata) -> String {
+/// What AWS says where it refuses an action: who, which action, which resource; and for a denial what to do. One line,
+/// bounded.
+pub(crate) fn own_words(action: &str, error: &impl ProvideErrorMetadata) -> String {
     let (code, message) = (error.code().unwrap_or("denied"), error.message().unwrap_or_default());
     let words = message.chars().map(|char| if char.is_control() { ' ' } else { char });
     let words: String = words.take(LONGEST_REFUSAL).collect();
-    format!("{code}: {words}")
+    match remedy(action, code, &words) {
+        Some(remedy) => format!("{code}: {words} ({remedy})"),
+        None => format!("{code}: {words}"),
+    }
+}
+
+/// Whether AWS denies, and does not only find fault with what was asked.
+pub(crate) fn is_denial(code: &str) -> bool {
+    const DENIALS: [&str; 4] =
+        ["AccessDenied", "NotAuthorized", "DecryptionFailure", "KmsAccessDenied"];
+    DENIALS.iter().any(|denial| code.contains(denial))
+}
+
+/// What gives the right that a denial misses.
+fn remedy(action: &str, code: &str, words: &str) -> Option<&'static str> {
+    let of_key = code == "DecryptionFailure"
+        || [code, words].iter().any(|it| it.to_lowercase().contains("kms"));
+    if !is_denial(code) {
+        return None;
+    }
+    Some(match action.split_once(':')?.0 {
+        "secretsmanager" if of_key => {
+            "allow the role kms:Decrypt with the secret's key: SecretKmsKeyArns of template.yaml"
+        }
+        "secretsmanager" => {
+            "allow the role secretsmanager:GetSecretValue of that secret: WebhookSecretId or KubeconfigSecretId of template.yaml"
+        }
+        "eks" => {
+            "allow the role eks:DescribeCluster of that cluster: EksClusterName of template.yaml"
+        }
+        "sqs" if of_key => {
+            "allow the role kms:GenerateDataKey and kms:Decrypt with the queue's key: KmsKeyArn of template.yaml"
+        }
+        "sqs" => {
+            "allow the role that action on the queue: ForwardQueueArns of template.yaml, docs/unreachable-clusters.md"
+        }
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -68,10 +106,51 @@ mod tests {
     fn aws_says_a_denial_in_its_own_words_in_one_bounded_line() {
         let denial = "User: arn:aws:sts::1:assumed-role/f is not authorized to perform: secretsmanager:GetSecretValue\non resource: x";
         let error = ErrorMetadata::builder().code("AccessDeniedException").message(denial).build();
-        let said = own_words(&error);
+        let said = own_words("secretsmanager:GetSecretValue", &error);
         assert!(said.starts_with("AccessDeniedException: User: arn:aws:sts::1"), "{said}");
-        assert!(said.ends_with("secretsmanager:GetSecretValue on resource: x"), "{said}");
+        assert!(said.contains("secretsmanager:GetSecretValue on resource: x ("), "{said}");
         let error = ErrorMetadata::builder().message("x".repeat(10_000)).build();
-        assert!(own_words(&error).len() < 600);
+        assert!(own_words("eks:DescribeCluster", &error).len() < 600);
+    }
+
+    #[test]
+    fn a_denial_says_what_to_allow_and_another_refusal_does_not() {
+        for (action, code, words, remedy) in [
+            (
+                "secretsmanager:GetSecretValue",
+                "AccessDeniedException",
+                "not authorized",
+                "WebhookSecretId",
+            ),
+            (
+                "secretsmanager:GetSecretValue",
+                "AccessDeniedException",
+                "Access to KMS is not allowed",
+                "SecretKmsKeyArns",
+            ),
+            (
+                "secretsmanager:GetSecretValue",
+                "DecryptionFailure",
+                "can't decrypt",
+                "SecretKmsKeyArns",
+            ),
+            ("eks:DescribeCluster", "AccessDeniedException", "not authorized", "EksClusterName"),
+            (
+                "sqs:SendMessage",
+                "AccessDenied",
+                "not authorized to perform: sqs:sendmessage",
+                "ForwardQueueArns",
+            ),
+            ("sqs:SendMessage", "KmsAccessDenied", "x", "KmsKeyArn"),
+        ] {
+            let error = ErrorMetadata::builder().code(code).message(words).build();
+            let said = own_words(action, &error);
+            assert!(
+                said.starts_with(&format!("{code}: {words} (")) && said.contains(remedy),
+                "{said}"
+            );
+        }
+        let error = ErrorMetadata::builder().code("ResourceNotFoundException").message("x").build();
+        assert_eq!(own_words("eks:DescribeCluster", &error), "ResourceNotFoundException: x");
     }
 }

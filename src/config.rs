@@ -118,6 +118,33 @@ impl fmt::Display for GlobalSecret {
     }
 }
 
+impl GlobalSecret {
+    /// The command that makes it, with a key for GitHub; of one in Secrets Manager that is known by its ARN, the name is the
+    /// operator's to say.
+    pub fn made_by(&self) -> String {
+        match self {
+            Self::Kubernetes { namespace, name, .. } => format!(
+                "kubectl --namespace {namespace} create secret generic {name} --from-literal=github=\"$(openssl rand -hex 32)\""
+            ),
+            Self::SecretsManager(id) => {
+                let id = id.to_string();
+                let name = if id.starts_with("arn:") { "NAME" } else { &id };
+                format!(
+                    "aws secretsmanager create-secret --name {name} --secret-string \"{{\\\"github\\\":\\\"$(openssl rand -hex 32)\\\"}}\""
+                )
+            }
+        }
+    }
+
+    /// Whether it was named, so that it has to be there.
+    pub const fn is_named(&self) -> bool {
+        match self {
+            Self::Kubernetes { named, .. } => *named,
+            Self::SecretsManager(_) => true,
+        }
+    }
+}
+
 /// `UNSIGNED_DELIVERIES`: what becomes of a GitRepo for which no secret is configured at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnsignedDeliveries {

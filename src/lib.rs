@@ -58,6 +58,7 @@ mod remembered;
 pub mod repo_url;
 pub mod retry;
 pub mod secret;
+mod seldom;
 pub mod signature;
 pub mod telemetry;
 pub mod trace;

@@ -4,7 +4,6 @@ pub mod check;
 mod kubernetes;
 #[cfg(feature = "aws")]
 mod secrets_manager;
-mod seldom;
 pub mod source;
 pub mod store;
 mod warnings;

@@ -5,8 +5,14 @@ use std::{fmt::Display, time::Duration};
 use super::arrival::Arrival;
 use crate::{
     outcome::{Kind, Outcome},
+    seldom::Seldom,
     telemetry::Metrics,
 };
+
+/// How often the log says that nothing is checked: it is the operator's mistake and not the delivery's.
+const UNSIGNED_INTERVAL: Duration = Duration::from_secs(60);
+
+static UNSIGNED: Seldom = Seldom::new();
 
 /// Logs and counts a delivery that is about to be answered.
 pub(super) fn answered(metrics: &Metrics, outcome: &Outcome, arrival: &Arrival) {
@@ -15,7 +21,7 @@ pub(super) fn answered(metrics: &Metrics, outcome: &Outcome, arrival: &Arrival) 
     let provider = outcome.provider.unwrap_or("unknown");
     let counted = u64::try_from(patched).unwrap_or(u64::MAX);
     metrics.delivery(provider, outcome.kind.name(), duration, counted);
-    if outcome.report.patched_unsigned() {
+    if outcome.report.patched_unsigned() && UNSIGNED.may(UNSIGNED_INTERVAL) {
         tracing::warn!(
             delivery.id = outcome.delivery,
             "patched without a check: no webhook secret is configured, so anybody can do this"

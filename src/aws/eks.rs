@@ -63,7 +63,7 @@ pub async fn describe(aws: &SdkConfig, cluster: &str) -> Result<Described, EksEr
     let described = described.map_err(|error| match error.raw_response() {
         // Throttling is a 400 too.
         Some(answer) if answer.status().is_client_error() && !is_throttled(&error) => {
-            EksError::Refused(own_words(&error))
+            EksError::Refused(own_words("eks:DescribeCluster", &error))
         }
         _ => EksError::Unavailable(causes(&error)),
     })?;

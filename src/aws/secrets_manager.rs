@@ -90,9 +90,11 @@ fn refusal(error: &SdkError<GetSecretValueError>) -> SecretsManagerError {
     match error.code() {
         Some("ResourceNotFoundException") => SecretsManagerError::Missing,
         Some("AccessDeniedException" | "AccessDenied" | "DecryptionFailure") => {
-            SecretsManagerError::Forbidden(own_words(error))
+            SecretsManagerError::Forbidden(own_words("secretsmanager:GetSecretValue", error))
         }
-        _ if status == Some(403) => SecretsManagerError::Forbidden(own_words(error)),
+        _ if status == Some(403) => {
+            SecretsManagerError::Forbidden(own_words("secretsmanager:GetSecretValue", error))
+        }
         _ => SecretsManagerError::Unavailable(causes(error)),
     }
 }

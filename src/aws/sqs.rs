@@ -6,10 +6,12 @@ use aws_config::{SdkConfig, timeout::TimeoutConfig};
 use aws_sdk_sqs::{
     Client,
     config::Builder,
+    error::{ProvideErrorMetadata, SdkError},
     types::{Message, MessageSystemAttributeName},
 };
 use jiff::Timestamp;
 
+use super::{is_denial, own_words};
 use crate::causes::causes;
 
 /// How long SQS waits for a message before it answers that there is none: its longest
@@ -60,7 +62,7 @@ impl Queue {
     /// What AWS said, in one line; the queue may have the message all the same where no answer came.
     pub async fn send(&self, message: String) -> Result<(), String> {
         let sent = self.client.send_message().queue_url(&self.url).message_body(message).send();
-        sent.await.map(drop).map_err(|error| causes(&error))
+        sent.await.map(drop).map_err(|error| said("sqs:SendMessage", &error))
     }
 
     /// Receives up to `most` messages, which are hidden from others for `hidden`; waits for the first one, 20 s at most.
@@ -86,7 +88,7 @@ impl Queue {
             .customize()
             .config_override(Builder::default().timeout_config(patient))
             .send();
-        let messages = received.await.map_err(|error| causes(&error))?.messages;
+        let messages = received.await.map_err(|error| said("sqs:ReceiveMessage", &error))?.messages;
         Ok(messages.unwrap_or_default().into_iter().map(Received::from).collect())
     }
 
@@ -97,7 +99,7 @@ impl Queue {
     pub async fn delete(&self, message: &Received) -> Result<(), String> {
         let delete = self.client.delete_message().queue_url(&self.url);
         let deleted = delete.receipt_handle(&message.receipt).send();
-        deleted.await.map(drop).map_err(|error| causes(&error))
+        deleted.await.map(drop).map_err(|error| said("sqs:DeleteMessage", &error))
     }
 
     /// Lets a message come again after `delay`.
@@ -129,6 +131,17 @@ impl From<Message> for Received {
 
 fn seconds(duration: Duration) -> i32 {
     i32::try_from(duration.as_secs()).unwrap_or(i32::MAX)
+}
+
+/// What AWS said: of a denial its own words, of anything else what is behind it too.
+fn said<E>(action: &str, error: &SdkError<E>) -> String
+where
+    SdkError<E>: std::error::Error + ProvideErrorMetadata,
+{
+    match error.code() {
+        Some(code) if is_denial(code) => own_words(action, error),
+        _ => causes(error),
+    }
 }
 
 fn number(number: usize) -> i32 {

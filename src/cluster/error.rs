@@ -16,6 +16,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_STATUS: usize = 16 * 1024;
 const LONGEST_MESSAGE: usize = 500;
 
+/// What to do where nobody knows the credentials.
+const RENEW: &str =
+    "renew the kubeconfig's token or certificate; on EKS, see aws eks list-access-entries";
+
 /// Why a request to the API server came to nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
@@ -23,10 +27,10 @@ pub enum ApiError {
     #[error("not found")]
     NotFound,
     /// 401: the API server does not know the credentials; what it says.
-    #[error("unauthorized: the API server does not know the credentials: {0}")]
+    #[error("unauthorized: the API server does not know the credentials: {0} ({RENEW})")]
     Unauthorized(String),
     /// 403: the credentials give no right; the API server says who may not do what.
-    #[error("forbidden: the API server answered: {0}")]
+    #[error("forbidden: the API server answered: {words}{remedy}", words = .0, remedy = remedy(.0))]
     Forbidden(String),
     /// 422: a JSON patch's test failed, or the API server does not take the change.
     #[error("the API server refused the change")]
@@ -101,6 +105,17 @@ pub(super) async fn checked(response: Response<Body>) -> Result<Response<Body>, 
         StatusCode::UNAUTHORIZED => Err(ApiError::Unauthorized(own_words(response).await)),
         StatusCode::FORBIDDEN => Err(ApiError::Forbidden(own_words(response).await)),
         _ => Err(failure(&response)),
+    }
+}
+
+/// What gives the right that a refusal of the API server misses; whoever reads secrets says it of those.
+fn remedy(words: &str) -> &'static str {
+    match words.contains("gitrepos") {
+        true => {
+            " (apply knative/rbac in the cluster, knative/eks or knative/kubeconfig outside; with GITREPO_NAMESPACES, \
+             knative/components/gitrepo-namespaces)"
+        }
+        false => "",
     }
 }
 

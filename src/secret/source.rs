@@ -90,9 +90,14 @@ impl SecretSource {
 
     /// Whether the global secret was named, so that it has to be there.
     pub(super) const fn is_named(&self) -> bool {
-        match &self.global {
-            GlobalSecret::Kubernetes { named, .. } => *named,
-            GlobalSecret::SecretsManager(_) => true,
+        self.global.is_named()
+    }
+
+    /// Whether a secret is one of the cluster, so that rights in the cluster decide who reads it.
+    pub(super) const fn is_in_cluster(&self, of: SecretOf<'_>) -> bool {
+        match (of, &self.global) {
+            (SecretOf::GitRepo { .. }, _) | (_, GlobalSecret::Kubernetes { .. }) => true,
+            (SecretOf::Global, GlobalSecret::SecretsManager(_)) => false,
         }
     }
 

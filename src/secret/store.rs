@@ -13,13 +13,13 @@ use std::{
 use super::{
     ReadError,
     check::{Check, Outcome},
-    seldom::{May, Seldom},
     source::{Asker, SecretOf, SecretSource},
     warnings::{OwnWarnings, Warnings},
 };
 use crate::{
     keys::Secret,
     remembered::Remembered,
+    seldom::{May, Seldom},
     signature::{Refusal, Verified},
 };
 

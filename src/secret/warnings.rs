@@ -7,18 +7,20 @@ use std::{
 
 use super::{
     ReadError,
-    seldom::{May, Seldom},
     source::{SecretOf, SecretSource},
 };
-use crate::signature::Refusal;
+use crate::{
+    seldom::{May, Seldom},
+    signature::Refusal,
+};
 
 /// How often the log says the same of the same secret.
 const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What to do where a secret may not be read.
-const GRANT_GLOBAL: &str = "grant its reader the right to get it; in a cluster knative/rbac does";
+/// What to do where a secret of the cluster may not be read; of one in AWS its refusal says so itself.
+const GRANT_GLOBAL: &str = "grant the right to get it: knative/rbac in the cluster, knative/eks or knative/kubeconfig outside";
 const GRANT_OWN: &str = "grant the right to get it, with a RoleBinding for its namespace: knative/components/gitrepo-secrets in the cluster, \
-    gitrepo-secrets of knative/eks or knative/kubeconfig outside";
+    knative/eks/gitrepo-secrets or knative/kubeconfig/gitrepo-secrets outside";
 
 /// How many warnings of GitRepos' own secrets there are in [`WARNING_INTERVAL`], all of them together.
 const OWN_WARNINGS: usize = 8;
@@ -83,7 +85,7 @@ impl Warnings {
             ReadError::Postponed => return own.postponed(source, of),
         };
         let advice = match of {
-            _ if flaw != Flaw::Forbidden => None,
+            _ if flaw != Flaw::Forbidden || !source.is_in_cluster(of) => None,
             SecretOf::Global => Some(GRANT_GLOBAL),
             SecretOf::GitRepo { .. } => Some(GRANT_OWN),
         };

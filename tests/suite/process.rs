@@ -324,6 +324,48 @@ async fn the_start_line_says_which_cluster_which_secret_and_whether_it_is_there(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_global_secret_that_will_be_missed_is_warned_of_at_the_start_with_the_command_that_makes_it()
+ {
+    for (variable, is_there, warned) in [
+        (("UNSIGNED_DELIVERIES", "reject"), false, Some("refused (401)")),
+        (("WEBHOOK_SECRET_NAME", "gitjob-webhook"), false, Some("unavailable (503)")),
+        (("UNSIGNED_DELIVERIES", "accept"), false, None),
+        (("UNSIGNED_DELIVERIES", "reject"), true, None),
+    ] {
+        let space = Space::embedded().await;
+        if is_there {
+            space.global_secret(json!({ "github": "hunter2" })).await;
+        }
+        let function = Function::start(&space, &[variable]).await;
+        // Comes behind the line of the start, and the stop behind both.
+        function.logs("\"starting\"").await;
+        function.request("GET", "/healthz").await;
+        if warned.is_some() {
+            function.logs("there is no webhook secret").await;
+        }
+        function.signal("TERM");
+        function.logs("no longer ready").await;
+        let log = function.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let is_warning = |line: &Value| {
+            line["message"].as_str().is_some_and(|it| it.starts_with("there is no webhook secret"))
+        };
+        let warnings: Vec<_> = lines.filter(is_warning).collect();
+        assert_eq!(warnings.len(), usize::from(warned.is_some()), "{variable:?} {log}");
+        if let (Some(what), [warning]) = (warned, warnings.as_slice()) {
+            assert_eq!(warning["level"], "WARN");
+            assert!(warning["message"].as_str().unwrap().contains(what), "{warning}");
+            assert_eq!(warning["secret"], format!("{}/gitjob-webhook", space.fleet));
+            let command = format!(
+                "kubectl --namespace {} create secret generic gitjob-webhook ",
+                space.fleet
+            );
+            assert!(warning["advice"].as_str().unwrap().starts_with(&command), "{warning}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_cluster_is_silent_it_lives_and_stops_when_it_is_told_to() {
     let (space, silent) = (Space::embedded().await, SilentServer::start());
     let folder = Folder::new("silent");

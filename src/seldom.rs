@@ -7,7 +7,7 @@ use std::{
 
 /// Says when something may happen again.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<Option<Happened>>);
+pub(crate) struct Seldom(Mutex<Option<Happened>>);
 
 /// How often it has happened, and since when.
 #[derive(Debug)]
@@ -18,13 +18,18 @@ struct Happened {
 }
 
 impl Seldom {
+    /// What has not happened yet.
+    pub(crate) const fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+
     /// Whether it may happen now, at most once in `interval`; notes that it does.
-    pub(super) fn may(&self, interval: Duration) -> bool {
+    pub(crate) fn may(&self, interval: Duration) -> bool {
         self.may_happen(1, interval) != May::Not
     }
 
     /// Whether it may happen now, at most `times` times in `interval`; notes that it does.
-    pub(super) fn may_happen(&self, times: usize, interval: Duration) -> May {
+    pub(crate) fn may_happen(&self, times: usize, interval: Duration) -> May {
         let mut happened = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Where the clock was set back meanwhile, it may.
         let still = |it: &&mut Happened| it.since.elapsed().is_ok_and(|age| age < interval);
@@ -42,7 +47,7 @@ impl Seldom {
 
 /// Whether something may happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum May {
+pub(crate) enum May {
     /// Now, and once more at least.
     Again,
     /// Now, and then not until its time has passed.
