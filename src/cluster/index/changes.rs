@@ -1,4 +1,8 @@
 //! What a watch says: changes of GitRepos, one a line, as they arrive.
+//!
+//! Not [`kube::Client::request_events`]: it passes over an answer that breaks off and then ends as if the API server had
+//! ended the watch (kube-client 5, where it maps `LinesCodecError::Io`). `watch` takes a good end for the proof that
+//! nothing was missed, so it has to know the two apart; a test below shows both.
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -102,6 +106,16 @@ fn json<'a, T: Deserialize<'a>>(text: &'a [u8]) -> Result<T, ApiError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
+    use futures::{StreamExt as _, stream};
+    use http::{Request, Response};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
+    use kube::{Client, core::WatchEvent};
+    use serde_json::Value;
+    use tower::service_fn;
+
     use super::*;
 
     fn read(line: &str) -> Result<Change, ApiError> {
@@ -138,6 +152,29 @@ mod tests {
         ] {
             assert!(matches!(read(line), Err(ApiError::Unreadable(_))), "{line}");
         }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_is_an_error_and_for_kube_a_good_end() {
+        let answer = async |_: Request<Body>| {
+            let line = r#"{"type":"ADDED","object":{"metadata":{"namespace":"a","name":"b"}}}"#;
+            let line = Ok(Frame::data(Bytes::from(format!("{line}\n"))));
+            let cut = Err(io::Error::from(io::ErrorKind::UnexpectedEof));
+            Ok::<_, io::Error>(Response::new(StreamBody::new(stream::iter([line, cut]))))
+        };
+        let client = Client::new(service_fn(answer), "default");
+
+        let answer = client.send(Request::new(Body::empty())).await.expect("is answered");
+        let mut changes = Changes::new(answer.into_body());
+        assert!(matches!(changes.next().await, Some(Ok(Change::Applied(_)))));
+        assert!(matches!(changes.next().await, Some(Err(ApiError::Unreachable(_)))));
+
+        let events = client.request_events::<Value>(Request::new(Vec::new())).await;
+        let events: Vec<kube::Result<_>> = events.expect("is answered").collect().await;
+        assert!(
+            matches!(events.as_slice(), [Ok(WatchEvent::Added(_))]),
+            "if kube tells of the break by now, its own stream will do: {events:?}"
+        );
     }
 
     #[tokio::test]
