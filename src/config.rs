@@ -210,41 +210,34 @@ impl Config {
         Ok(Self {
             platform,
             host: variables.parsed("HOST", "an IP address")?,
-            port: variables.parsed("PORT", "a port number")?.unwrap_or(8080),
-            metrics_port: variables.parsed("METRICS_PORT", "a port number")?.unwrap_or(9464),
+            port: variables.number("PORT", "a port number")?,
+            metrics_port: variables.number("METRICS_PORT", "a port number")?,
             cluster: variables.cluster_access()?,
             gitrepo_namespaces: variables.namespaces("GITREPO_NAMESPACES")?,
             global_secret: variables.global_secret(pod_namespace)?,
-            secret_cache_ttl: variables.duration("SECRET_CACHE_TTL", "60s")?,
-            lookup_cache_ttl: variables.duration("LOOKUP_CACHE_TTL", "10s")?,
-            rotation_window: variables.duration("ROTATION_WINDOW", "24h")?,
+            secret_cache_ttl: variables.duration("SECRET_CACHE_TTL")?,
+            lookup_cache_ttl: variables.duration("LOOKUP_CACHE_TTL")?,
+            rotation_window: variables.duration("ROTATION_WINDOW")?,
             host_aliases: variables
                 .parsed(
                     "HOST_ALIASES",
                     "host names as alias=host, separated by commas, each alias once",
                 )?
                 .unwrap_or_default(),
-            unsigned: variables.choice(
-                "UNSIGNED_DELIVERIES",
-                if platform == Platform::Lambda { "reject" } else { "accept" },
-                &[("accept", UnsignedDeliveries::Accept), ("reject", UnsignedDeliveries::Reject)],
-            )?,
+            unsigned: variables.unsigned(platform)?,
             polling_interval: variables.polling_interval()?,
             retry_queue_url: variables.retry_queue_url()?,
             forward_queue_urls: variables.forward_queue_urls()?,
             delivery_queue_url: variables.delivery_queue_url(platform)?,
             sink: variables.sink()?,
             sink_ca_certs: variables.sink_ca_certs()?,
-            max_body_bytes: variables.positive("MAX_BODY_BYTES", 26_214_400)?,
+            max_body_bytes: variables.max_body_bytes()?,
             deadline: variables.deadline()?,
-            shutdown_delay: variables.duration("SHUTDOWN_DELAY", "10s")?,
+            shutdown_delay: variables.duration("SHUTDOWN_DELAY")?,
             embedded_metrics: variables.embedded_metrics(platform)?,
             log_filter: variables.log_filter()?,
-            log_format: variables.choice(
-                "LOG_FORMAT",
-                "json",
-                &[("json", LogFormat::Json), ("text", LogFormat::Text)],
-            )?,
+            log_format: variables
+                .choice("LOG_FORMAT", &[("json", LogFormat::Json), ("text", LogFormat::Text)])?,
         })
     }
 }

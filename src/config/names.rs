@@ -1,4 +1,5 @@
-//! The names of all variables: for the help, for the log line at the start, and to know one that is misspelt.
+//! The table of all variables: for whoever reads one that is unset, for the help, for the log line at the start, and to
+//! know one that is misspelt.
 
 use std::mem;
 
@@ -83,6 +84,11 @@ pub static VARIABLES: &[Variable] = &[
     variable("RUST_LOG", "info", "filter of the log"),
     variable("LOG_FORMAT", "json", "form of the log: json or text"),
 ];
+
+/// What counts for a variable that is unset.
+pub(super) fn default_of(name: &str) -> &'static str {
+    VARIABLES.iter().find(|variable| variable.name == name).map_or("", |variable| variable.default)
+}
 
 /// How short a name may be to be taken for a misspelt one.
 const SHORTEST: usize = 6;

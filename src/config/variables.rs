@@ -1,10 +1,13 @@
 //! Reads single variables, each with its own check and its own message; `config` puts them together.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, str::FromStr, time::Duration};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 
-use super::{AwsName, ClusterAccess, ConfigError, GlobalSecret, Platform};
+use super::{
+    AwsName, ClusterAccess, ConfigError, GlobalSecret, Platform, UnsignedDeliveries,
+    names::default_of,
+};
 
 /// The environment, with the ways to read one variable.
 pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
@@ -12,6 +15,10 @@ pub(super) struct Variables<'a>(pub(super) &'a dyn Fn(&str) -> Option<String>);
 impl Variables<'_> {
     fn value(&self, variable: &str) -> Option<String> {
         (self.0)(variable).filter(|value| !value.is_empty())
+    }
+
+    fn value_or_default(&self, variable: &str) -> String {
+        self.value(variable).unwrap_or_else(|| default_of(variable).to_owned())
     }
 
     pub(super) fn platform(&self) -> Result<Platform, ConfigError> {
@@ -24,35 +31,28 @@ impl Variables<'_> {
         }
     }
 
-    pub(super) fn parsed<T: std::str::FromStr>(
+    pub(super) fn parsed<T: FromStr>(
         &self,
         variable: &'static str,
         takes: &str,
     ) -> Result<Option<T>, ConfigError> {
-        let Some(held) = self.value(variable) else { return Ok(None) };
-        let parsed =
-            held.parse().map_err(|_| ConfigError { variable, held, takes: takes.to_owned() });
-        parsed.map(Some)
+        self.value(variable).map(|held| parse(variable, held, takes)).transpose()
     }
 
-    pub(super) fn positive(
+    pub(super) fn number<T: FromStr>(
         &self,
         variable: &'static str,
-        default: usize,
-    ) -> Result<usize, ConfigError> {
-        let takes = "a number of bytes above 0";
-        match self.parsed(variable, takes)? {
-            Some(0) => Err(ConfigError { variable, held: "0".to_owned(), takes: takes.to_owned() }),
-            number => Ok(number.unwrap_or(default)),
-        }
+        takes: &str,
+    ) -> Result<T, ConfigError> {
+        parse(variable, self.value_or_default(variable), takes)
     }
 
-    pub(super) fn duration(
-        &self,
-        variable: &'static str,
-        default: &str,
-    ) -> Result<Duration, ConfigError> {
-        let held = self.value(variable).unwrap_or_else(|| default.to_owned());
+    pub(super) fn max_body_bytes(&self) -> Result<usize, ConfigError> {
+        self.number("MAX_BODY_BYTES", "a number of bytes above 0").map(NonZeroUsize::get)
+    }
+
+    pub(super) fn duration(&self, variable: &'static str) -> Result<Duration, ConfigError> {
+        let held = self.value_or_default(variable);
         go_duration(&held).ok_or_else(|| ConfigError {
             variable,
             held,
@@ -61,7 +61,7 @@ impl Variables<'_> {
     }
 
     pub(super) fn deadline(&self) -> Result<Duration, ConfigError> {
-        let deadline = self.duration("DEADLINE", "4500ms")?;
+        let deadline = self.duration("DEADLINE")?;
         if deadline.is_zero() {
             let takes = "a duration above 0s".to_owned();
             return Err(ConfigError { variable: "DEADLINE", held: "0s".to_owned(), takes });
@@ -71,7 +71,7 @@ impl Variables<'_> {
 
     pub(super) fn polling_interval(&self) -> Result<Option<String>, ConfigError> {
         let variable = "POLLING_INTERVAL";
-        let held = self.value(variable).unwrap_or_else(|| "1h".to_owned());
+        let held = self.value_or_default(variable);
         if held == "keep" {
             return Ok(None);
         }
@@ -85,16 +85,25 @@ impl Variables<'_> {
     pub(super) fn choice<T: Copy>(
         &self,
         variable: &'static str,
-        default: &str,
         choices: &[(&str, T)],
     ) -> Result<T, ConfigError> {
-        let held = self.value(variable).unwrap_or_else(|| default.to_owned());
+        let held = self.value_or_default(variable);
         match choices.iter().find(|(name, _)| *name == held) {
             Some((_, choice)) => Ok(*choice),
             None => {
                 let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
                 Err(ConfigError { variable, held, takes: names.join(" or ") })
             }
+        }
+    }
+
+    pub(super) fn unsigned(&self, platform: Platform) -> Result<UnsignedDeliveries, ConfigError> {
+        let variable = "UNSIGNED_DELIVERIES";
+        let (accept, reject) = (UnsignedDeliveries::Accept, UnsignedDeliveries::Reject);
+        match (self.value(variable), platform) {
+            (None, Platform::Lambda) => Ok(reject),
+            (None, Platform::Http) => Ok(accept),
+            (Some(_), _) => self.choice(variable, &[("accept", accept), ("reject", reject)]),
         }
     }
 
@@ -153,7 +162,7 @@ impl Variables<'_> {
         Ok(GlobalSecret::Kubernetes {
             namespace,
             named: named.is_some(),
-            name: named.unwrap_or_else(|| "gitjob-webhook".to_owned()),
+            name: named.unwrap_or_else(|| default_of("WEBHOOK_SECRET_NAME").to_owned()),
         })
     }
 
@@ -245,13 +254,13 @@ impl Variables<'_> {
         &self,
         platform: Platform,
     ) -> Result<Option<String>, ConfigError> {
-        let are_on = self.choice("EMBEDDED_METRICS", "on", &[("on", true), ("off", false)])?;
+        let are_on = self.choice("EMBEDDED_METRICS", &[("on", true), ("off", false)])?;
         let function = self.value("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_default();
         Ok((are_on && platform == Platform::Lambda).then_some(function))
     }
 
     pub(super) fn log_filter(&self) -> Result<String, ConfigError> {
-        let held = self.value("RUST_LOG").unwrap_or_else(|| "info".to_owned());
+        let held = self.value_or_default("RUST_LOG");
         match crate::telemetry::log_filter(&held) {
             Ok(_) => Ok(held),
             Err(_) => {
@@ -270,6 +279,10 @@ impl Variables<'_> {
             Some(held) => Err(lacks_feature(variable, held, "aws")),
         }
     }
+}
+
+fn parse<T: FromStr>(variable: &'static str, held: String, takes: &str) -> Result<T, ConfigError> {
+    held.parse().map_err(|_| ConfigError { variable, held, takes: takes.to_owned() })
 }
 
 #[cfg(not(all(feature = "aws", feature = "lambda")))]

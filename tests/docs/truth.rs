@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
+use fleet_webhook::config::{VARIABLES, Variable};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -9,32 +10,35 @@ use crate::{
     page::{read, root},
 };
 
-/// What reqwest and kube read by themselves.
-const READ_BY_LIBRARIES: [&str; 2] = ["HTTPS_PROXY", "NO_PROXY"];
-
 #[test]
-fn the_contract_names_the_variables_that_are_read_and_no_others() {
-    let is_name = |text: &String| {
-        text.len() > 3
-            && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
-    };
+fn the_contract_has_the_variables_that_are_read_with_their_defaults_and_no_others() {
     let contract = read("docs/contract.md");
-    for variable in literals("src/config").into_iter().filter(is_name) {
+    for variable in literals("src/config").into_iter().filter(|text| is_variable(text)) {
         assert!(
             contract.contains(&format!("`{variable}`")),
             "{variable} is not in docs/contract.md"
         );
     }
-    let mut read_somewhere = literals("src");
-    read_somewhere.extend(READ_BY_LIBRARIES.map(str::to_owned));
     let table = contract.split("\n## ").find(|section| section.starts_with("2. "));
-    let rows = table.expect("has a section 2").lines();
-    for row in rows.filter(|line| line.starts_with("| `")) {
-        let first = row.trim_start_matches("| ").split(" | ").next().unwrap_or_default();
-        for name in first.split('`').map(str::to_owned).filter(is_name) {
-            assert!(read_somewhere.contains(&name), "docs/contract.md: nobody reads {name}");
-        }
+    let rows = table.expect("has a section 2").lines().filter(|line| line.starts_with("| `"));
+    let rows: Vec<_> = rows.filter_map(|row| row.split_once(" | ")).collect();
+    for name in rows.iter().flat_map(|(names, _)| names.split('`')).filter(|name| is_variable(name))
+    {
+        let is_read = VARIABLES.iter().any(|variable| variable.name == name);
+        assert!(is_read, "docs/contract.md: nobody reads {name}");
     }
+    for Variable { name, default, .. } in VARIABLES {
+        let row = rows.iter().find(|(names, _)| names.contains(&format!("`{name}`")));
+        let (_, row) = row.unwrap_or_else(|| panic!("{name} has no row in docs/contract.md"));
+        let promised = row.split(" | ").next().unwrap_or_default();
+        let promised = promised.replace('`', "").replace(';', ",");
+        assert!(promised.contains(default), "{name}: {default:?} is promised as {promised:?}");
+    }
+}
+
+fn is_variable(text: &str) -> bool {
+    let is_of_it = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    text.len() > 3 && text.chars().all(is_of_it)
 }
 
 #[test]
