@@ -133,10 +133,8 @@ impl Pull {
         service: &Service,
     ) {
         let oldest = messages.iter().filter_map(|message| message.sent).min();
-        if let Some(sent) = oldest {
-            let age = Timestamp::now().duration_since(sent).unsigned_abs();
-            service.metrics.queue_received(self.holds.name(), messages.len(), age);
-        }
+        let age = oldest.map(|sent| Timestamp::now().duration_since(sent).unsigned_abs());
+        service.metrics.queue_received(self.holds.name(), messages.len(), age);
         for message in messages {
             let place = places.split(1);
             let (pull, handled) = (self.clone(), service.clone());

@@ -205,12 +205,14 @@ impl Metrics {
         }
     }
 
-    /// Counts messages that were taken out of a queue, the oldest of which was sent `age` ago.
-    pub fn queue_received(&self, queue: &'static str, messages: usize, age: Duration) {
+    /// Counts messages that were taken out of a queue, the oldest of which was sent `age` ago, if they say so.
+    pub fn queue_received(&self, queue: &'static str, messages: usize, age: Option<Duration>) {
         let queue = QueueOf { queue };
         let number = u64::try_from(messages).unwrap_or(u64::MAX);
         self.queue_messages.get_or_create(&queue).inc_by(number);
-        self.queue_age.get_or_create(&queue).set(age.as_secs_f64());
+        if let Some(age) = age {
+            self.queue_age.get_or_create(&queue).set(age.as_secs_f64());
+        }
     }
 
     /// Counts a read of a queue that failed, or a message that stays in it.
@@ -303,5 +305,18 @@ mod tests {
         assert!(metrics.render(Format::Text).contains("fleet_webhook_index_age_seconds NaN"));
         metrics.index(3, Some(Instant::now()));
         assert!(!metrics.render(Format::Text).contains("fleet_webhook_index_age_seconds NaN"));
+    }
+
+    #[test]
+    fn messages_that_do_not_say_when_they_were_sent_count_too() {
+        let metrics = Metrics::new();
+        metrics.queue_received("deliveries", 3, None);
+        metrics.queue_received("deliveries", 1, Some(Duration::from_secs(7)));
+        metrics.queue_received("deliveries", 2, None);
+
+        let text = metrics.render(Format::OpenMetrics);
+
+        assert!(text.contains("queue_messages_received_total{queue=\"deliveries\"} 6"), "{text}");
+        assert!(text.contains("queue_message_age_seconds{queue=\"deliveries\"} 7.0"), "{text}");
     }
 }
