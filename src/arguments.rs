@@ -20,6 +20,18 @@ pub enum Command {
         /// Whether as JSON.
         json: bool,
     },
+    /// It sends a ping.
+    Ping {
+        /// Where to.
+        url: String,
+        /// The file with the key to sign with.
+        secret_file: Option<String>,
+    },
+    /// It takes back the polling intervals that it has set.
+    RestorePolling {
+        /// Whether it only says what it would do.
+        dry_run: bool,
+    },
 }
 
 /// What `explain` is about.
@@ -46,7 +58,9 @@ pub struct UnknownArgument(String);
 /// The one-line form of [`help`].
 const USAGE: &str = "usage: fleet-webhook [--help | --version]
        fleet-webhook explain [--json] FILE
-       fleet-webhook explain [--json] --repo URL --ref REF [--commit ID]";
+       fleet-webhook explain [--json] --repo URL --ref REF [--commit ID]
+       fleet-webhook ping [--secret-file FILE] URL
+       fleet-webhook restore-polling [--dry-run]";
 
 impl Command {
     /// Reads the arguments behind the program's name.
@@ -61,6 +75,8 @@ impl Command {
                 "--help" | "-h" => Self::Help,
                 "--version" | "-V" => Self::Version,
                 "explain" => return Self::explain(arguments),
+                "ping" => return Self::ping(arguments),
+                "restore-polling" => return Self::restore_polling(arguments),
                 _ => return Err(UnknownArgument(first)),
             },
         };
@@ -99,6 +115,34 @@ impl Command {
         };
         Ok(Self::Explain { about, json })
     }
+
+    fn ping(mut arguments: impl Iterator<Item = String>) -> Result<Self, UnknownArgument> {
+        let (mut url, mut secret_file) = (None, None);
+        while let Some(argument) = arguments.next() {
+            match argument.as_str() {
+                "--secret-file" => {
+                    secret_file = Some(arguments.next().ok_or(UnknownArgument(argument))?);
+                }
+                _ if argument.starts_with('-') || url.is_some() => {
+                    return Err(UnknownArgument(argument));
+                }
+                _ => url = Some(argument),
+            }
+        }
+        let url = url.ok_or_else(|| UnknownArgument("ping".to_owned()))?;
+        Ok(Self::Ping { url, secret_file })
+    }
+
+    fn restore_polling(arguments: impl Iterator<Item = String>) -> Result<Self, UnknownArgument> {
+        let mut dry_run = false;
+        for argument in arguments {
+            match argument.as_str() {
+                "--dry-run" => dry_run = true,
+                _ => return Err(UnknownArgument(argument)),
+            }
+        }
+        Ok(Self::RestorePolling { dry_run })
+    }
 }
 
 /// The version, as a line.
@@ -109,10 +153,15 @@ pub fn version() -> String {
 /// How the program is used: each variable with its default and what it is for.
 pub fn help() -> String {
     let mut help = format!(
-        "{USAGE}\n\nReceives the webhooks of Git servers for Rancher Fleet. It takes no arguments to serve; \
-         explain says what a\ndelivery (a Lambda event in FILE, or - for standard input) would do and why, and \
-         writes nothing: exit code 0\nif a GitRepo would be patched, 1 if none, 2 if it cannot tell. Environment \
-         variables say how:\n\n"
+        "{USAGE}\n\n\
+         Receives the webhooks of Git servers for Rancher Fleet. It takes no arguments to serve.\n\n\
+         explain says what a delivery (a Lambda event in FILE, or - for standard input) would do and why, and writes \
+         nothing:\nexit code 0 if a GitRepo would be patched, 1 if none, 2 if it cannot tell.\n\n\
+         ping sends what GitHub sends when a webhook is made, signed with what FILE holds; unsigned without it, or where \
+         there is\nnone: exit code 0 if the service takes it, 1 if not.\n\n\
+         restore-polling takes back the polling intervals that this program set and nobody else wants, so that Fleet \
+         polls as\nbefore: exit code 0 if none of them is left, 1 if one may be. With --dry-run it only says which.\n\n\
+         Environment variables say how:\n\n"
     );
     for variable in VARIABLES {
         let default = match variable.default {
@@ -158,6 +207,29 @@ mod tests {
         for half in [&["explain"][..], &["explain", "--repo", "u"], &["explain", "a", "b"]] {
             assert!(parse(half).is_err(), "{half:?}");
         }
+    }
+
+    #[test]
+    fn a_ping_goes_to_one_url() {
+        let ping = |secret_file: Option<&str>| {
+            let secret_file = secret_file.map(str::to_owned);
+            Ok(Command::Ping { url: "http://a/".to_owned(), secret_file })
+        };
+        assert_eq!(parse(&["ping", "http://a/"]), ping(None));
+        assert_eq!(parse(&["ping", "--secret-file", "key", "http://a/"]), ping(Some("key")));
+        for half in
+            [&["ping"][..], &["ping", "a", "b"], &["ping", "--secret-file"], &["ping", "-x"]]
+        {
+            assert!(parse(half).is_err(), "{half:?}");
+        }
+    }
+
+    #[test]
+    fn intervals_are_taken_back_or_only_named() {
+        let restore = |dry_run| Ok(Command::RestorePolling { dry_run });
+        assert_eq!(parse(&["restore-polling"]), restore(false));
+        assert_eq!(parse(&["restore-polling", "--dry-run"]), restore(true));
+        assert!(parse(&["restore-polling", "shop"]).is_err());
     }
 
     #[test]

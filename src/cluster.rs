@@ -7,6 +7,7 @@ mod error;
 pub mod found;
 #[cfg(feature = "knative")]
 pub mod index;
+pub(crate) mod intervals;
 mod kubeconfig;
 pub mod lookup;
 #[cfg(feature = "aws")]
@@ -176,26 +177,6 @@ impl Cluster {
     ) -> Result<Option<GitRepo>, ApiError> {
         let list: List<GitRepo> = self.object(&gitrepos_named(Some(namespace), name)).await?;
         Ok(list.items.into_iter().next().map(lean))
-    }
-
-    /// Tells whether it was we who set the polling interval of a GitRepo.
-    pub(crate) async fn has_set_interval(&self, metadata: &ObjectMeta) -> Result<bool, ApiError> {
-        #[derive(Deserialize)]
-        struct Managed {
-            metadata: ObjectMeta,
-        }
-        let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
-            return Ok(false);
-        };
-        let list: List<Managed> = self.object(&gitrepos_named(Some(namespace), name)).await?;
-        let managers = list.items.into_iter().filter(|item| item.metadata.uid == metadata.uid);
-        Ok(managers.flat_map(|item| item.metadata.managed_fields.unwrap_or_default()).any(
-            |entry| {
-                let fields = entry.fields_v1.map(|fields| fields.0).unwrap_or_default();
-                entry.manager.as_deref() == Some(FIELD_MANAGER)
-                    && fields.pointer("/f:spec/f:pollingInterval").is_some()
-            },
-        ))
     }
 
     /// Sends a JSON patch of a GitRepo.

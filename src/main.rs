@@ -16,6 +16,8 @@ use fleet_webhook::{
     assembly::Assembly,
     config::Config,
     explain::{Asked, Explanation},
+    ping::Ping,
+    restore_polling::Restored,
     telemetry::{self, LogFormat},
 };
 
@@ -30,6 +32,17 @@ fn main() -> ExitCode {
         Ok(Command::Explain { about, json }) => {
             let explained = Config::from_env().map_err(Into::into);
             match explained.and_then(|config| explain(&config, &about, json)) {
+                Ok(code) => return code,
+                Err(error) => Err(error),
+            }
+        }
+        Ok(Command::Ping { url, secret_file }) => match ping(&url, secret_file) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        Ok(Command::RestorePolling { dry_run }) => {
+            let restored = Config::from_env().map_err(Into::into);
+            match restored.and_then(|config| restore_polling(&config, dry_run)) {
                 Ok(code) => return code,
                 Err(error) => Err(error),
             }
@@ -73,6 +86,33 @@ async fn explain(config: &Config, about: &About, json: bool) -> anyhow::Result<E
         false => explanation.to_string(),
     });
     Ok(ExitCode::from(explanation.exit_code()))
+}
+
+#[tokio::main]
+async fn ping(url: &str, secret_file: Option<String>) -> anyhow::Result<ExitCode> {
+    // Fails only if there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = match secret_file.as_ref().map(fs::read).transpose() {
+        Ok(key) => key,
+        // In a pod, a secret or a key of it that is not there is a file that is not there.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).context(secret_file.unwrap_or_default()),
+    };
+    let ping = Ping::send(url, key.as_deref()).await;
+    say(&ping.to_string());
+    Ok(ExitCode::from(ping.exit_code()))
+}
+
+#[tokio::main]
+async fn restore_polling(config: &Config, dry_run: bool) -> anyhow::Result<ExitCode> {
+    telemetry::init(telemetry::log_filter("warn")?, LogFormat::Text);
+    // Fails only if there is one already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let destination = Box::pin(Assembly::for_a_question(config)).await?;
+    let cluster = destination.cluster().context("there is no cluster to ask")?;
+    let restored = Box::pin(Restored::new(cluster, &config.gitrepo_namespaces, dry_run)).await;
+    say(&restored.to_string());
+    Ok(ExitCode::from(restored.exit_code()))
 }
 
 #[tokio::main]

@@ -41,6 +41,8 @@ mod lookups;
 mod order;
 #[path = "suite/patches.rs"]
 mod patches;
+#[path = "suite/ping.rs"]
+mod ping;
 #[path = "suite/ping_secrets.rs"]
 mod ping_secrets;
 #[path = "suite/pressure.rs"]
@@ -55,6 +57,8 @@ mod reading_secrets;
 mod refusals;
 #[path = "suite/reported.rs"]
 mod reported;
+#[path = "suite/restore_polling.rs"]
+mod restore_polling;
 #[path = "suite/retry.rs"]
 mod retry;
 #[path = "suite/rights.rs"]

@@ -88,9 +88,9 @@ impl Patcher {
         if set.is_none() || set != self.polling_interval() || gitrepo.announced().is_some() {
             return;
         }
-        match self.cluster.has_set_interval(&gitrepo.metadata).await {
-            Ok(true) => {}
-            Ok(false) => return,
+        match self.cluster.interval(&gitrepo.metadata).await {
+            Ok(Some(interval)) if interval.is_ours_alone() => {}
+            Ok(_) => return,
             Err(error) => {
                 let name = name(gitrepo);
                 return tracing::warn!(gitrepo.name = name, %error, "cannot tell who set the polling interval");

@@ -275,33 +275,51 @@ func variableName(node any) string {
 
 func template(t *testing.T, values string) []object {
 	t.Helper()
-	return templated(t, "fleet-webhook", rancher, values)
+	return templated(t, "fleet-webhook", rancher, values, "--no-hooks")
 }
 
-func templated(t *testing.T, release, namespace, values string) []object {
+func templated(t *testing.T, release, namespace, values string, more ...string) []object {
 	t.Helper()
-	rendered, err := run(values, helm(t), "template", release, chart, "--namespace", namespace, "--values=-", "--skip-tests")
+	command := []string{helm(t), "template", release, chart, "--namespace", namespace, "--values=-"}
+	rendered, err := run(values, append(command, more...)...)
 	if err != nil {
 		t.Fatalf("%s: %s", values, rendered)
 	}
 	return split(t, []byte(rendered))
 }
 
-// helm is the path of Helm's own program, which Go builds once and keeps.
-var helm = func() func(t *testing.T) string {
-	build := sync.OnceValues(func() (string, error) {
-		path, err := run("", "go", "tool", "-n", "helm")
-		return strings.TrimSpace(path), err
-	})
-	return func(t *testing.T) string {
-		t.Helper()
-		path, err := build()
-		if err != nil {
-			t.Fatalf("go tool helm: %s", path)
-		}
-		return path
+// helm is the path of Helm's own program, version 4, which Go builds once and keeps.
+func helm(t *testing.T) string {
+	t.Helper()
+	return built(t, helm4)
+}
+
+// helms are both that are in use; Fleet has Helm 3 within.
+func helms(t *testing.T) map[string]string {
+	t.Helper()
+	return map[string]string{"Helm 3": built(t, helm3), "Helm 4": built(t, helm4)}
+}
+
+func built(t *testing.T, build func() (string, error)) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(path)
 	}
-}()
+	return path
+}
+
+var (
+	helm3 = tool("helm.sh/helm/v3/cmd/helm")
+	helm4 = tool("helm.sh/helm/v4/cmd/helm")
+)
+
+func tool(path string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		program, err := run("", "go", "tool", "-n", path)
+		return strings.TrimSpace(program), err
+	})
+}
 
 // run answers with what the command said, to both of its outputs.
 func run(input string, command ...string) (string, error) {

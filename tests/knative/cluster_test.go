@@ -125,7 +125,12 @@ func (s server) tried(input string, arguments ...string) (string, error) {
 
 func (s server) helm(t *testing.T, values string, arguments ...string) string {
 	t.Helper()
-	command := append([]string{helm(t), "--kubeconfig", s.kubeconfig, "--namespace", rancher}, arguments...)
+	return s.helmBy(t, helm(t), values, arguments...)
+}
+
+func (s server) helmBy(t *testing.T, helm, values string, arguments ...string) string {
+	t.Helper()
+	command := append([]string{helm, "--kubeconfig", s.kubeconfig, "--namespace", rancher}, arguments...)
 	answer, err := run(values, command...)
 	if err != nil {
 		t.Fatalf("helm %v: %s", arguments, answer)
@@ -201,7 +206,8 @@ metrics: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}, promethe
 	if third := cluster.installed(t); third != first {
 		t.Errorf("rolled back to\n%s", third)
 	}
-	cluster.helm(t, "", "uninstall", "fleet-webhook")
+	// What its hook does, restore_polling_test.go shows.
+	cluster.helm(t, "", "uninstall", "fleet-webhook", "--no-hooks")
 	if left := cluster.installed(t); left != "" {
 		t.Errorf("left behind:\n%s", left)
 	}
