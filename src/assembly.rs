@@ -6,8 +6,6 @@ use tokio_util::task::TaskTracker;
 
 #[cfg(all(feature = "aws", feature = "knative"))]
 use crate::adapter::pull::{Holds, Pull};
-#[cfg(feature = "knative")]
-use crate::cluster::index::Index;
 use crate::{
     adapter::{destination::Destination, memory::Memory, readiness::Readiness, service::Service},
     cluster::{Cluster, connect::connect, lookup::Lookup},
@@ -19,6 +17,8 @@ use crate::{
 };
 #[cfg(feature = "aws")]
 use crate::{aws::sqs::Queue, forward::Forwarder};
+#[cfg(feature = "knative")]
+use crate::{cluster::index::Index, receiver::notices::Notices};
 
 /// The parts, ready for a driver.
 #[derive(Debug)]
@@ -175,7 +175,15 @@ impl Way {
         let patcher = Patcher::new(cluster.clone(), config.polling_interval.clone());
         let secrets = secret_store(config, Some(cluster.clone()));
         let aliases = config.host_aliases.clone();
+        #[cfg(feature = "knative")]
+        let notices =
+            (keeps_index && config.gitrepo_events).then(|| Notices::start(cluster.clone()));
         let receiver = Receiver::new(cluster, secrets, lookup, patcher, config.unsigned, aliases);
+        #[cfg(feature = "knative")]
+        let receiver = match notices {
+            Some(notices) => receiver.telling_owners(notices),
+            None => receiver,
+        };
         Ok(Self {
             destination: Destination::Cluster(Arc::new(receiver)),
             #[cfg(feature = "knative")]

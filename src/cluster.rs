@@ -10,6 +10,8 @@ pub mod index;
 pub(crate) mod intervals;
 mod kubeconfig;
 pub mod lookup;
+#[cfg(feature = "knative")]
+pub(crate) mod notice;
 #[cfg(feature = "aws")]
 mod remote;
 mod scan;
@@ -308,6 +310,7 @@ impl Drop for Counted<'_> {
 fn verb(request: &Parts) -> &'static str {
     match request.method {
         Method::PATCH => "patch",
+        Method::POST => "create",
         _ if request.uri.query().is_some_and(|query| query.contains("watch=true")) => "watch",
         _ if request.uri.path().ends_with("/gitrepos") => "list",
         _ => "get",

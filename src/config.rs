@@ -42,6 +42,8 @@ pub struct Config {
     pub host_aliases: HostAliases,
     /// `POLLING_INTERVAL`; `None` for `keep`.
     pub polling_interval: Option<String>,
+    /// `GITREPO_EVENTS`: whether owners of GitRepos are told by Kubernetes Events what only they can mend.
+    pub gitrepo_events: bool,
     /// `RETRY_QUEUE_URL`: the SQS queue for what the cluster cannot take now.
     pub retry_queue_url: Option<AwsName>,
     /// `FORWARD_QUEUE_URLS`: the SQS queues to which deliveries go on; with any there is no cluster.
@@ -128,7 +130,7 @@ impl GlobalSecret {
             ),
             Self::SecretsManager(id) => {
                 let id = id.to_string();
-                let name = if id.starts_with("arn:") { "NAME" } else { &id };
+                let name = if id.starts_with("arn:") { "webhook" } else { &id };
                 format!(
                     "aws secretsmanager create-secret --name {name} --secret-string \"{{\\\"github\\\":\\\"$(openssl rand -hex 32)\\\"}}\""
                 )
@@ -234,6 +236,7 @@ impl Config {
             max_body_bytes: variables.max_body_bytes()?,
             deadline: variables.deadline()?,
             shutdown_delay: variables.duration("SHUTDOWN_DELAY")?,
+            gitrepo_events: variables.gitrepo_events(platform)?,
             embedded_metrics: variables.embedded_metrics(platform)?,
             log_filter: variables.log_filter()?,
             log_format: variables
@@ -288,6 +291,16 @@ mod tests {
         let config = config(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")]).expect("is taken");
         assert_eq!(config.platform, Platform::Lambda);
         assert_eq!(config.unsigned, UnsignedDeliveries::Reject);
+    }
+
+    #[cfg(feature = "lambda")]
+    #[test]
+    fn on_lambda_nothing_creates_events() {
+        let on = ("GITREPO_EVENTS", "on");
+        assert!(config(&[on]).is_ok_and(|config| config.gitrepo_events));
+        let said = refusal(&[("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"), on]);
+        assert!(said.starts_with("GITREPO_EVENTS is \"on\"; it takes off on Lambda"), "{said}");
+        assert!(refusal(&[("GITREPO_EVENTS", "yes")]).ends_with("it takes off or on"));
     }
 
     #[test]

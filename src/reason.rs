@@ -2,7 +2,7 @@
 //! them, `outcome` shows them.
 
 /// Why a GitRepo of the pushed repository was not patched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Reason {
     /// It follows another branch.
     Branch,
@@ -26,7 +26,7 @@ pub enum Reason {
     Unverified,
     /// Its own secret does not exist.
     SecretMissing,
-    /// Its governing secret has no key for the provider.
+    /// Its governing secret has no key for the provider, or an unusable one.
     SecretKeyMissing,
     /// Its own secret may not be read.
     SecretForbidden,

@@ -3,6 +3,8 @@
 mod announce;
 #[cfg(feature = "knative")]
 mod leftover;
+#[cfg(feature = "knative")]
+pub mod notices;
 mod order;
 pub mod patch;
 mod plan;
@@ -35,6 +37,8 @@ pub struct Receiver {
     history: History,
     unsigned: UnsignedDeliveries,
     aliases: HostAliases,
+    #[cfg(feature = "knative")]
+    notices: Option<notices::Notices>,
 }
 
 impl Receiver {
@@ -48,7 +52,24 @@ impl Receiver {
         aliases: HostAliases,
     ) -> Self {
         let history = History::default();
-        Self { cluster, secrets, lookup, patcher, history, unsigned, aliases }
+        Self {
+            cluster,
+            secrets,
+            lookup,
+            patcher,
+            history,
+            unsigned,
+            aliases,
+            #[cfg(feature = "knative")]
+            notices: None,
+        }
+    }
+
+    /// Says on GitRepos what only their owners can mend.
+    #[cfg(feature = "knative")]
+    #[must_use]
+    pub fn telling_owners(self, notices: notices::Notices) -> Self {
+        Self { notices: Some(notices), ..self }
     }
 
     /// The connection to the API server.
@@ -176,6 +197,10 @@ impl Receiver {
         judge.ask_own_secrets(&gitrepos).await;
         let mut plan = Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases);
         Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
+        #[cfg(feature = "knative")]
+        if let Some(notices) = &self.notices {
+            notices.tell(judge, &gitrepos, push);
+        }
         plan
     }
 }

@@ -278,6 +278,15 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// The keys of a secret that verify deliveries of this sender, in words.
+    #[cfg(feature = "knative")]
+    pub(crate) fn keys_of_sender(&self) -> String {
+        match self.sender {
+            Sender::Signed { provider, .. } => Refusal::KeyMissing(provider.schemes).to_string(),
+            Sender::Iam(_) => "IAM verifies it, and no secret of a GitRepo can".to_owned(),
+        }
+    }
+
     /// Why no secret verifies the delivery, for the log.
     pub fn why_unverified(&self) -> String {
         if !self.sender.carries_proof() {
@@ -340,8 +349,8 @@ const fn word(own: &Check) -> Word {
 
 const fn reason(refusal: Refusal) -> Reason {
     match refusal {
-        Refusal::KeyMissing(_) => Reason::SecretKeyMissing,
-        Refusal::KeyUnusable(_) | Refusal::Unverified => Reason::Unverified,
+        Refusal::KeyMissing(_) | Refusal::KeyUnusable(_) => Reason::SecretKeyMissing,
+        Refusal::Unverified => Reason::Unverified,
     }
 }
 

@@ -37,6 +37,8 @@ mod index;
 mod intervals;
 #[path = "suite/lookups.rs"]
 mod lookups;
+#[path = "suite/notices.rs"]
+mod notices;
 #[path = "suite/order.rs"]
 mod order;
 #[path = "suite/patches.rs"]

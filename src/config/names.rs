@@ -57,6 +57,11 @@ pub static VARIABLES: &[Variable] = &[
         "given to a GitRepo that has none; keep: nothing is written",
     ),
     variable("GITREPO_NAMESPACES", "all", "namespaces to look in, separated by commas"),
+    variable(
+        "GITREPO_EVENTS",
+        "off",
+        "on: Kubernetes Events on GitRepos, of what only their owners can mend",
+    ),
     variable("KUBECONFIG", "", "how the cluster is reached, as for kubectl"),
     variable("KUBECONFIG_SECRET_ID", "", "name or ARN of a kubeconfig in Secrets Manager"),
     variable("EKS_CLUSTER_NAME", "", "an EKS cluster, reached with the role of the function"),

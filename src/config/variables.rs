@@ -69,6 +69,19 @@ impl Variables<'_> {
         Ok(deadline)
     }
 
+    /// On Lambda nothing runs behind the answer, so nothing would create them.
+    pub(super) fn gitrepo_events(&self, platform: Platform) -> Result<bool, ConfigError> {
+        let variable = "GITREPO_EVENTS";
+        match self.choice(variable, &[("off", false), ("on", true)])? {
+            true if platform == Platform::Lambda => Err(ConfigError {
+                variable,
+                held: "on".to_owned(),
+                takes: "off on Lambda, where nothing runs behind the answer".to_owned(),
+            }),
+            chosen => Ok(chosen),
+        }
+    }
+
     pub(super) fn polling_interval(&self) -> Result<Option<String>, ConfigError> {
         let variable = "POLLING_INTERVAL";
         let held = self.value_or_default(variable);

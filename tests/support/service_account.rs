@@ -47,12 +47,13 @@ pub async fn token(space: &Space, cluster: &'static RealCluster, less: Option<Ri
     token["status"]["token"].as_str().expect("a token").to_owned()
 }
 
-/// Renders what all installations share, and the component for GitRepos' own secrets.
+/// Renders what all installations share, with the component for Events, and that for GitRepos' own secrets.
 fn manifests(cluster: &RealCluster) -> Vec<Value> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("knative");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (folder, with_events) = (root.join("knative"), root.join("tests/knative/testdata/events"));
     let file = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
     let yaml = [
-        cluster.kubectl(&["kustomize", folder.join("rbac").to_str().unwrap()], ""),
+        cluster.kubectl(&["kustomize", with_events.to_str().unwrap()], ""),
         file("rbac/gitrepo-secrets/clusterrole.yaml"),
         file("rbac/gitrepo-secrets/rolebindings.yaml").split("---\n").next().unwrap().to_owned(),
     ];

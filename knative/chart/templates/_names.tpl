@@ -64,6 +64,7 @@ prometheus.io/path: /metrics
 {{- with .Values.unsignedDeliveries }}{{ $_ := set $variables "UNSIGNED_DELIVERIES" . }}{{ end }}
 {{- if ne .Values.webhookSecretName "gitjob-webhook" }}{{ $_ := set $variables "WEBHOOK_SECRET_NAME" .Values.webhookSecretName }}{{ end }}
 {{- if ne .Values.pollingInterval "1h" }}{{ $_ := set $variables "POLLING_INTERVAL" .Values.pollingInterval }}{{ end }}
+{{- if .Values.events.enabled }}{{ $_ := set $variables "GITREPO_EVENTS" "on" }}{{ end }}
 {{- with .Values.gitrepoNamespaces }}{{ $_ := set $variables "GITREPO_NAMESPACES" (join "," .) }}{{ end }}
 {{- if ne (int .Values.shutdownDelaySeconds) 10 }}{{ $_ := set $variables "SHUTDOWN_DELAY" (printf "%ds" (int .Values.shutdownDelaySeconds)) }}{{ end }}
 {{- with .Values.pull.queueUrl }}
