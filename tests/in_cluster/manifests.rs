@@ -142,6 +142,7 @@ async fn every_installation_is_taken_and_gives_the_least_rights() {
         "tests/knative/testdata/alb",
         "tests/knative/testdata/monitored",
         "tests/knative/testdata/podmonitor",
+        "tests/knative/testdata/pull",
         "tests/knative/testdata/retry",
     ] {
         apply(cluster, path);

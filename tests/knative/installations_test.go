@@ -40,7 +40,7 @@ func TestTheDocumentedHelmCommandInstalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := regexp.MustCompile("(?s)\n```sh by=[^\n]*\n(.*?)```\n").FindAllSubmatch(page, -1)
+	commands := regexp.MustCompile("(?s)\n```sh by=tests/knative/installations_test.go\n(.*?)```\n").FindAllSubmatch(page, -1)
 	if len(commands) != 1 {
 		t.Fatalf("the page has %d blocks for this test", len(commands))
 	}
@@ -78,7 +78,7 @@ func installations(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples := regexp.MustCompile("(?s)\n```yaml [^\n]*\n(.*?)```\n").FindAllSubmatch(page, -1)
+	examples := regexp.MustCompile("(?s)\n```yaml by=tests/knative/installations_test.go\n(.*?)```\n").FindAllSubmatch(page, -1)
 	if len(examples) != 3 {
 		t.Fatalf("the page has %d kustomizations", len(examples))
 	}
