@@ -36,7 +36,10 @@ async fn sam_local_invokes_a_push_of_each_provider() {
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-    assert_eq!(said.lines().count(), files.len(), "{said}\n{errors}");
+    assert_eq!(said.lines().count(), files.len() + 1, "{said}\n{errors}");
+    let by_http = said.lines().last().unwrap();
+    assert!(by_http.starts_with("start-api\t503 {"), "{by_http}\n{errors}");
+    assert!(by_http.contains("\"outcome\":\"unavailable\""), "{by_http}\n{errors}");
     for (name, line) in events.iter().zip(said.lines()) {
         let returned: Value = serde_json::from_str(line.split_once('\t').unwrap().1).unwrap();
         println!("{name}: {returned}");
