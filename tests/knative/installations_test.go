@@ -51,7 +51,7 @@ func TestTheDocumentedHelmCommandInstalls(t *testing.T) {
 	if err != nil {
 		t.Fatal(notes)
 	}
-	if !strings.Contains(notes, "//hooks.example.com/") {
+	if !strings.Contains(notes, "https://hooks.example.com/") {
 		t.Errorf("no callback URL in\n%s", notes)
 	}
 }
