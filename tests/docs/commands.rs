@@ -205,7 +205,7 @@ impl Installation {
         let folder = cluster.directory.join("docs");
         let first = blocks("docs/in-the-cluster.md")
             .into_iter()
-            .find(|block| block.language == "yaml")
+            .find(|block| block.language == "yaml" && block.text.starts_with("resources:"))
             .expect("has a kustomization");
         fs::create_dir_all(folder.join("my-fleet-webhook")).expect("can be made");
         fs::write(folder.join("my-fleet-webhook/kustomization.yaml"), first.text)
