@@ -167,8 +167,17 @@ impl Cluster {
         let until = read_until();
         let read =
             || async { by(until, self.within(attempt_limit(until), self.whole(get(path)))).await };
-        let answer = self.retrying(until, read).await?;
+        let began = Instant::now();
+        let answer = self.retrying(until, read).await.map_err(|error| self.timed(began, error))?;
         serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
+    }
+
+    /// Of what came too late, says of whom it was asked and for how long.
+    fn timed(&self, began: Instant, error: ApiError) -> ApiError {
+        match error {
+            ApiError::TooLate => ApiError::TimedOut(self.connection.to_string(), tenths(began)),
+            error => error,
+        }
     }
 
     /// Reads one GitRepo; `None` if it is gone. It is a list of one: who may list need not be allowed to get.
@@ -270,6 +279,12 @@ fn read_until() -> Instant {
     let now = Instant::now();
     let deadline = DEADLINE.try_with(|deadline| (*deadline - TIME_TO_ANSWER).max(now + LAST_READ));
     deadline.unwrap_or(now + READ_TIME)
+}
+
+/// The time since then, to a tenth of a second, as people read it.
+fn tenths(began: Instant) -> Duration {
+    let tenths = began.elapsed().as_millis() / 100;
+    Duration::from_millis(u64::try_from(tenths).unwrap_or(u64::MAX / 100) * 100)
 }
 
 /// How long one attempt of a read may take: it leaves as much for another one, if that is worth it.

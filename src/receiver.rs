@@ -14,7 +14,7 @@ pub use self::progress::Progress;
 use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
     cluster::{
-        Cluster, DEADLINE,
+        ApiError, Cluster, DEADLINE,
         found::{Found, Source},
         lookup::{Lookup, Trust},
     },
@@ -132,7 +132,7 @@ impl Receiver {
             return Outcome::new(Kind::Pong);
         }
         if let Some(error) = unavailable {
-            return Outcome::new(Kind::Unavailable).because(error.to_string());
+            return not_looked_up(&judge, &error);
         }
         let (is_unknown, is_refused) = match repository {
             Some(_) => (
@@ -155,11 +155,12 @@ impl Receiver {
 
     async fn push(&self, push: &Push, sender: Sender<'_>, progress: &Progress) -> Outcome {
         let mut judge = Judge::new(&self.secrets, sender, self.unsigned).await;
+        progress.note_standing(judge.standing());
         let trust = if judge.globally_verified() { Trust::Verified } else { Trust::Unverified };
         let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
         let found = match self.lookup.find(&push.repository, trust, follows).await {
             Ok(found) => found,
-            Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
+            Err(error) => return not_looked_up(&judge, &error),
         };
         let source = found.source;
         let plan = self.plan_and_patch(found, push, &mut judge, progress).await;
@@ -178,7 +179,7 @@ impl Receiver {
         }
         let found = match self.lookup.confirm(&push.repository, trust).await {
             Ok(found) => found,
-            Err(error) => return Outcome::new(Kind::Unavailable).because(error.to_string()),
+            Err(error) => return not_looked_up(&judge, &error),
         };
         self.plan_and_patch(found, push, &mut judge, progress).await.outcome(&judge)
     }
@@ -195,6 +196,7 @@ impl Receiver {
         // In one order, whatever the look-up's: pushes that come one after the other stay so at each of them.
         gitrepos.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
         judge.ask_own_secrets(&gitrepos).await;
+        progress.note_standing(judge.standing());
         let mut plan = Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases);
         Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
         #[cfg(feature = "knative")]
@@ -203,6 +205,13 @@ impl Receiver {
         }
         plan
     }
+}
+
+/// The outcome where it is not known which GitRepos there are; whom a secret verifies is told why.
+fn not_looked_up(judge: &Judge<'_>, error: &ApiError) -> Outcome {
+    let outcome = Outcome::new(Kind::Unavailable);
+    let outcome = outcome.because(format!("GitRepos cannot be looked up: {error}"));
+    Outcome { standing: judge.standing(), ..outcome }
 }
 
 fn name(gitrepo: &GitRepo) -> (Option<&str>, Option<&str>) {

@@ -77,3 +77,5 @@ mod straight_line;
 mod strangers;
 #[path = "suite/two_senders.rs"]
 mod two_senders;
+#[path = "suite/unavailable.rs"]
+mod unavailable;

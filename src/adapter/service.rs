@@ -158,7 +158,9 @@ impl Service {
         let trouble = Trouble::default();
         let work = TROUBLE.scope(Arc::clone(&trouble), TRACE.scope(trace.clone(), work));
         let mut work = self.tasks.spawn(work);
-        match timeout_at(progress.deadline().into(), &mut work).await {
+        let done = timeout_at(progress.deadline().into(), &mut work).await;
+        let early = Outcome { standing: progress.standing(), ..early };
+        match done {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(panicked)) => return early.because(panicked.to_string()),
             Err(_elapsed) if progress.ends_at_deadline() || progress.abandon() => work.abort(),

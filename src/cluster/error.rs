@@ -44,7 +44,7 @@ pub enum ApiError {
     /// No answer, from whom, within the request's time limit.
     #[error("no answer from {0} within {1:?}")]
     TimedOut(String, Duration),
-    /// No answer before the delivery's time was over.
+    /// Nothing was sent before the delivery's time was over, or no answer came.
     #[error("no answer from the API server in time")]
     TooLate,
     /// No connection, or it broke.

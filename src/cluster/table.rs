@@ -65,7 +65,8 @@ impl Cluster {
         let path = format!("{path}&resourceVersion=0");
         let until = read_until();
         let read = || by(until, self.read_table(namespace, &path, start.clone(), fold, until));
-        let table = self.retrying(until, read).await?;
+        let began = Instant::now();
+        let table = self.retrying(until, read).await.map_err(|error| self.timed(began, error))?;
         match table.has_repo {
             true => Ok(table.rows),
             false => self.list(namespace, start, fold).await,

@@ -1,7 +1,7 @@
 //! A delivery's times, and how far it got: shared by whoever receives it and whoever has to answer in time.
 
 use std::{
-    sync::atomic::{AtomicU8, AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::order::Times;
+use crate::outcome::Standing;
 
 /// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
 const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
@@ -43,6 +44,8 @@ pub struct Progress {
     judged_at: Timestamp,
     ends_at_deadline: bool,
     stage: AtomicU8,
+    /// Whether a secret is known to verify it.
+    is_verified: AtomicBool,
     /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
     pub(super) troubled: AtomicUsize,
 }
@@ -58,6 +61,7 @@ impl Progress {
             judged_at: now,
             ends_at_deadline: false,
             stage: AtomicU8::new(LOOKING),
+            is_verified: AtomicBool::new(false),
             troubled: AtomicUsize::new(0),
         }
     }
@@ -83,6 +87,19 @@ impl Progress {
     #[must_use]
     pub fn ending_at_deadline(self) -> Self {
         Self { ends_at_deadline: true, ..self }
+    }
+
+    /// Notes what it proves, as soon as that is known.
+    pub(super) fn note_standing(&self, standing: Standing) {
+        self.is_verified.store(standing == Standing::Verified, Ordering::Relaxed);
+    }
+
+    /// What it is known to prove, for whoever answers before it is done.
+    pub fn standing(&self) -> Standing {
+        match self.is_verified.load(Ordering::Relaxed) {
+            true => Standing::Verified,
+            false => Standing::Unverified,
+        }
     }
 
     /// When it was received first.

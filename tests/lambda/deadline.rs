@@ -88,6 +88,20 @@ async fn after_the_answer_nothing_is_asked_of_an_api_server_that_is_silent() {
         let answered = (answer.status, answer.outcome());
         assert_eq!(answered, (503, "unavailable"), "{uri}: {}", lambda.log());
         assert!(started.elapsed() < Duration::from_secs(5), "{uri}: {:?}", started.elapsed());
+        // Whom a secret verifies is told what was asked of whom, and for how long; nobody else is.
+        let server = space.url.trim_start_matches("http://");
+        let detail = answer.body["detail"].as_str().unwrap_or_default();
+        if uri == "/gitrepos" {
+            assert!(
+                detail.starts_with("GitRepos cannot be looked up: no answer from "),
+                "{detail}"
+            );
+            assert!(detail.contains(server) && detail.contains(" within "), "{detail}");
+        } else {
+            assert_eq!(detail, "", "{}", answer.body);
+        }
+        lambda.delivery_line(1).await;
+        assert!(lambda.log().contains(server), "{uri}: {}", lambda.log());
         assert_silence(&space).await;
         assert_eq!(space.writes(), [], "{uri}");
     }

@@ -30,7 +30,7 @@ pub struct Space {
     /// The kubeconfig for the function.
     pub kubeconfig: PathBuf,
     admin: Client,
-    url: String,
+    pub url: String,
     token: String,
     server: Server,
 }
