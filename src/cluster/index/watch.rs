@@ -198,9 +198,19 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use std::{
+        io,
+        sync::{
+            Mutex,
+            atomic::{AtomicU32, Ordering},
+        },
+    };
 
+    use bytes::Bytes;
+    use futures::stream;
     use http::{Request, Response};
+    use http_body_util::StreamBody;
+    use hyper::body::Frame;
     use kube::Client;
     use tower::service_fn;
 
@@ -225,5 +235,37 @@ mod tests {
             asked.headers.get(ACCEPT_ENCODING).map(HeaderValue::as_bytes),
             Some(&b"identity"[..])
         );
+    }
+
+    /// An API server without a GitRepo, whose first watch ends in good order and whose second says nothing.
+    fn dying() -> Cluster {
+        let watches = Arc::new(AtomicU32::new(0));
+        let service = service_fn(move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let (text, wait) = match is_watch.then(|| watches.fetch_add(1, Ordering::Relaxed)) {
+                None => (r#"{"metadata":{"resourceVersion":"7"},"items":[]}"#, Duration::ZERO),
+                Some(0) => ("", PROOF_TIME),
+                Some(_) => ("", Duration::MAX),
+            };
+            let frames = stream::once(async move {
+                sleep(wait).await;
+                Ok::<_, io::Error>(Frame::data(Bytes::from(text)))
+            });
+            async { Ok::<_, io::Error>(Response::new(StreamBody::new(Box::pin(frames)))) }
+        });
+        Cluster::new(Client::new(service, "default"), Arc::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_died_unheard_is_noticed_when_its_watch_should_have_ended() {
+        let scope = Arc::new(Scope::default());
+        let watch = Watch { cluster: dying(), namespace: None, scope: Arc::clone(&scope) };
+        let watching = tokio::spawn(watch.run());
+
+        sleep(PROOF_TIME + WATCH_TIME).await;
+        assert!(scope.is_live());
+        sleep(WATCH_TIME_MARGIN + Duration::from_secs(1)).await;
+        assert!(!scope.is_live());
+        watching.abort();
     }
 }
