@@ -31,23 +31,47 @@ pub struct Push {
 /// The refs that a push moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refs {
-    /// Every branch and tag that the delivery names, in its order; other refs are left out.
-    pub named: Vec<RefUpdate>,
-    /// Whether more moved than it names (Bitbucket's `refLimitExceeded`), so that nothing is known of the others.
-    pub and_more: bool,
+    named: Vec<RefUpdate>,
+    and_more: bool,
+    /// The places of `named` by ref, those of one ref in its order: each of many GitRepos looks for its own.
+    by_ref: Vec<u32>,
 }
 
 impl Refs {
+    /// Those that are named, and whether more moved.
+    pub fn new(named: Vec<RefUpdate>, and_more: bool) -> Self {
+        let mut by_ref: Vec<_> = (0..).zip(&named).map(|(place, _)| place).collect();
+        by_ref.sort_by_key(|&place| at(&named, place));
+        Self { named, and_more, by_ref }
+    }
+
+    /// Every branch and tag that the delivery names, in its order; other refs are left out.
+    pub fn named(&self) -> &[RefUpdate] {
+        &self.named
+    }
+
+    /// Whether more moved than it names (Bitbucket's `refLimitExceeded`), so that nothing is known of the others.
+    pub const fn and_more(&self) -> bool {
+        self.and_more
+    }
+
     /// What is known of a ref: its last update, if it is named.
     pub fn last_of(&self, git_ref: &GitRef) -> Option<&RefUpdate> {
-        self.named.iter().rev().find(|update| update.git_ref == *git_ref)
+        let end = self.by_ref.partition_point(|&place| at(&self.named, place) <= Some(git_ref));
+        let last = *self.by_ref.get(end.checked_sub(1)?)?;
+        let update = self.named.get(usize::try_from(last).ok()?)?;
+        (update.git_ref == *git_ref).then_some(update)
     }
+}
+
+fn at(named: &[RefUpdate], place: u32) -> Option<&GitRef> {
+    Some(&named.get(usize::try_from(place).ok()?)?.git_ref)
 }
 
 /// All refs that moved.
 impl From<Vec<RefUpdate>> for Refs {
     fn from(named: Vec<RefUpdate>) -> Self {
-        Self { named, and_more: false }
+        Self::new(named, false)
     }
 }
 
@@ -109,7 +133,7 @@ impl After {
 }
 
 /// A branch or a tag, by its short name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GitRef {
     /// `refs/heads/…`
     Branch(String),
@@ -307,6 +331,30 @@ mod tests {
         for other in ["refs/pull/1/head", "refs/heads/", "refs/tags/", "main", ""] {
             assert_eq!(GitRef::parse(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn of_each_ref_the_last_update_is_found_and_of_no_other() {
+        let id = |number: usize| After::id(&format!("{:040x}", number + 1));
+        let named = |number: usize| format!("refs/heads/{}", number * 7919 % 100_003);
+        let mut updates: Vec<_> = (0..1000)
+            .filter_map(|number| RefUpdate::of(&named(number), None, id(number)))
+            .collect();
+        updates.extend((500..600).filter_map(|it| RefUpdate::of(&named(it), None, id(it + 5000))));
+        updates.extend(RefUpdate::of("refs/tags/0", None, After::Deleted));
+        let refs = Refs::from(updates);
+        for number in 0..1000 {
+            let last = if (500..600).contains(&number) { number + 5000 } else { number };
+            let git_ref = GitRef::parse(&named(number)).expect("a ref");
+            assert_eq!(refs.last_of(&git_ref).map(|it| &it.after), Some(&id(last)), "{number}");
+        }
+        let tag = GitRef::tag("0").and_then(|tag| refs.last_of(&tag).map(|it| it.after.clone()));
+        assert_eq!(tag, Some(After::Deleted));
+        for absent in ["refs/heads/", "refs/heads/x", "refs/tags/1", "refs/tags/7919"] {
+            let found = GitRef::parse(absent).and_then(|absent| refs.last_of(&absent).cloned());
+            assert_eq!(found, None, "{absent}");
+        }
+        assert_eq!(Refs::default().last_of(&GitRef::Branch("main".to_owned())), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use self::asked::SOME_COMMIT;
 pub use self::asked::{Asked, Unusable};
 use crate::{
     cluster::{ApiError, found::Listed, lookup::Trust},
-    event::{Event, Push, Refs},
+    event::{Event, Push},
     gitrepo::GitRepo,
     outcome::printable,
     provider::{self, Provider},
@@ -219,7 +219,7 @@ fn named(provider: &Provider, headers: &http::HeaderMap) -> String {
 }
 
 fn claim(push: &Push) -> String {
-    let Refs { named, and_more } = &push.refs;
+    let (named, and_more) = (push.refs.named(), push.refs.and_more());
     let mut claim = printable(&push.repository.to_string());
     for update in named.iter().take(REFS) {
         let after = match update.after.commit() {
@@ -229,7 +229,7 @@ fn claim(push: &Push) -> String {
         };
         let _ = write!(claim, ", {} {after}", printable(&update.git_ref.to_string()));
     }
-    if *and_more || named.len() > REFS {
+    if and_more || named.len() > REFS {
         claim.push_str(", and more refs");
     }
     if named.is_empty() && !and_more {
@@ -285,7 +285,7 @@ fn says(gitrepo: &GitRepo, reason: Option<Reason>, push: &Push) -> String {
 }
 
 fn differing_in_case(followed: &str, push: &Push) -> Option<String> {
-    let moved = push.refs.named.iter().map(|update| update.git_ref.to_string());
+    let moved = push.refs.named().iter().map(|update| update.git_ref.to_string());
     moved
         .into_iter()
         .find(|moved| moved.eq_ignore_ascii_case(followed))

@@ -114,7 +114,7 @@ impl GitRepoSpec {
             }
             Some(RefUpdate { after: After::Deleted, .. }) => Err(Reason::Deleted),
             Some(RefUpdate { after: After::Unusable, .. }) => Err(Reason::UnusableCommit),
-            None if followed.is_some() && push.refs.and_more => Err(Reason::RefsUnknown),
+            None if followed.is_some() && push.refs.and_more() => Err(Reason::RefsUnknown),
             None if non_empty(self.revision.as_deref()).is_some() => Err(Reason::Revision),
             None => Err(Reason::Branch),
         }
@@ -222,7 +222,7 @@ mod tests {
     #[test]
     fn unknown_refs_are_said_to_be_unknown() {
         let mut push = push(&[("refs/heads/dev", NEW)]);
-        push.refs.and_more = true;
+        push.refs = crate::event::Refs::new(push.refs.named().to_vec(), true);
         assert_eq!(following("main").follows(&push), Err(Reason::RefsUnknown));
         assert_eq!(pinned("v1").follows(&push), Err(Reason::RefsUnknown));
         assert_eq!(following("dev").follows(&push), commit(NEW));

@@ -244,10 +244,10 @@ impl Subject {
     fn new(repository: &Repository, refs: Option<&Refs>) -> Self {
         let refs = match refs {
             None => String::new(),
-            Some(Refs { named, and_more: true }) if named.is_empty() => "unknown".to_owned(),
+            Some(refs) if refs.and_more() && refs.named().is_empty() => "unknown".to_owned(),
             Some(refs) => {
                 let names: Vec<_> = refs
-                    .named
+                    .named()
                     .iter()
                     .take(REFS_IN_LOG)
                     .map(|update| update.git_ref.to_string())

@@ -175,7 +175,7 @@ fn in_words(said: &Said) -> String {
         After::Deleted => format!("{} gone", update.git_ref),
         After::Unusable => format!("{} at no commit", update.git_ref),
     };
-    let mut refs: Vec<_> = push.refs.named.iter().map(one).collect();
-    refs.extend(push.refs.and_more.then(|| "unknown".to_owned()));
+    let mut refs: Vec<_> = push.refs.named().iter().map(one).collect();
+    refs.extend(push.refs.and_more().then(|| "unknown".to_owned()));
     refs.join(", ")
 }

@@ -322,7 +322,7 @@ fn told(delivery: &Delivery) -> BTreeMap<String, Option<String>> {
     let event = provider::read(provider, delivery, &HostAliases::default());
     let Ok(Event::Push(push)) = event else { panic!("is no push: {event:?}") };
     assert_eq!(push.repository.to_string(), "git.example.com/acme/shop");
-    let updates = push.refs.named.iter();
+    let updates = push.refs.named().iter();
     updates
         .map(|update| (update.git_ref.to_string(), update.after.commit().map(ToString::to_string)))
         .collect()

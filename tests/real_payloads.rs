@@ -137,7 +137,7 @@ fn moves(refs: &Refs) -> String {
         After::Deleted => format!("{} gone", update.git_ref),
         After::Unusable => format!("{} at no commit", update.git_ref),
     };
-    let mut moves: Vec<_> = refs.named.iter().map(one).collect();
-    moves.extend(refs.and_more.then(|| "unknown refs".to_owned()));
+    let mut moves: Vec<_> = refs.named().iter().map(one).collect();
+    moves.extend(refs.and_more().then(|| "unknown refs".to_owned()));
     moves.join(", ")
 }

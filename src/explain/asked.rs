@@ -92,7 +92,7 @@ impl Asked {
         }
         let update = RefUpdate::of(&full_ref, None, after)
             .ok_or_else(|| unusable("--ref takes a branch or a tag"))?;
-        let refs = Refs { named: vec![update], and_more: false };
+        let refs = Refs::from(vec![update]);
         Ok(Self::Supposed(Push { repository, refs }))
     }
 }
@@ -155,7 +155,7 @@ mod tests {
                 panic!("{named}")
             };
             assert_eq!(
-                push.refs.named.first().map(|update| update.git_ref.to_string()),
+                push.refs.named().first().map(|update| update.git_ref.to_string()),
                 Some(full.to_owned())
             );
         }

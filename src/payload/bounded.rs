@@ -70,7 +70,8 @@ pub(crate) trait Update {
 /// `T` fifty times that. Of more than the limit those that were read count.
 #[derive(Debug)]
 pub(crate) struct RefUpdates<T> {
-    refs: Refs,
+    named: Vec<RefUpdate>,
+    and_more: bool,
     count: usize,
     malformed: Option<Malformed>,
     of: PhantomData<T>,
@@ -87,13 +88,21 @@ impl<T> RefUpdates<T> {
     /// # Errors
     /// The first [`Malformed`] among the entries.
     pub(crate) fn refs(self) -> Result<Refs, Malformed> {
-        self.malformed.map_or(Ok(self.refs), Err)
+        self.read().map(|(named, and_more)| Refs::new(named, and_more))
+    }
+
+    /// What was read of the list, and whether it goes on.
+    ///
+    /// # Errors
+    /// The first [`Malformed`] among the entries.
+    pub(crate) fn read(self) -> Result<(Vec<RefUpdate>, bool), Malformed> {
+        self.malformed.map_or(Ok((self.named, self.and_more)), Err)
     }
 }
 
 impl<T> Default for RefUpdates<T> {
     fn default() -> Self {
-        Self { refs: Refs::default(), count: 0, malformed: None, of: PhantomData }
+        Self { named: Vec::new(), and_more: false, count: 0, malformed: None, of: PhantomData }
     }
 }
 
@@ -110,19 +119,19 @@ impl<'de, T: Deserialize<'de> + Update> Deserialize<'de> for RefUpdates<T> {
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
                 let mut updates = RefUpdates::default();
-                while updates.malformed.is_none() && updates.refs.named.len() < REF_UPDATES_LIMIT {
+                while updates.malformed.is_none() && updates.named.len() < REF_UPDATES_LIMIT {
                     let Some(Object::<T>(entry)) = list.next_element()? else { break };
                     updates.count += 1;
                     match entry.update() {
-                        Ok(update) => updates.refs.named.extend(update),
+                        Ok(update) => updates.named.extend(update),
                         Err(malformed) => updates.malformed = Some(malformed),
                     }
                 }
                 while list.next_element::<IgnoredAny>()?.is_some() {
                     updates.count += 1;
-                    updates.refs.and_more = true;
+                    updates.and_more = true;
                 }
-                updates.refs.named.shrink_to_fit();
+                updates.named.shrink_to_fit();
                 Ok(updates)
             }
         }
@@ -273,8 +282,8 @@ mod tests {
             let mut entries = vec![branch; length];
             *entries.get_mut(99_999).expect("is there") = r#"{"name":"refs/heads/last"}"#;
             let refs = told(&entries).expect("is taken");
-            assert_eq!((refs.named.len(), refs.and_more), (100_000, and_more));
-            let last = refs.named.last().map(|update| update.git_ref.clone());
+            assert_eq!((refs.named().len(), refs.and_more()), (100_000, and_more));
+            let last = refs.named().last().map(|update| update.git_ref.clone());
             assert_eq!(last, GitRef::branch("last"));
         }
     }
@@ -284,7 +293,7 @@ mod tests {
         let mut entries = vec![r#"{"name":"refs/pull/1/head"}"#; 100_001];
         entries.push(r#"{"name":"refs/heads/main"}"#);
         let refs = told(&entries).expect("is taken");
-        assert_eq!((refs.named.len(), refs.and_more), (1, false));
+        assert_eq!((refs.named().len(), refs.and_more()), (1, false));
     }
 
     #[test]

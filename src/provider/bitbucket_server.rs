@@ -148,18 +148,17 @@ fn refs(payload: Payload) -> Result<Refs, Malformed> {
         None => return Err(missing("changes")),
     };
     let is_alone = changes.count() == 1 && !are_more;
-    let mut refs = changes.refs()?;
-    refs.and_more |= are_more;
+    let (mut named, and_more) = changes.read()?;
     // `toHash` of an annotated tag is the tag object. Where more than one ref moved, it is not said whose commit
     // `toCommit` is.
-    if let ([tag], true) = (refs.named.as_mut_slice(), is_alone)
+    if let ([tag], true) = (named.as_mut_slice(), is_alone)
         && let (GitRef::Tag(_), After::Commit(_)) = (&tag.git_ref, &tag.after)
         && let Some(commit) =
             payload.to_commit.and_then(|commit| CommitId::parse(commit.id.as_deref()?))
     {
         tag.after = After::Commit(commit);
     }
-    Ok(refs)
+    Ok(Refs::new(named, and_more || are_more))
 }
 
 impl Update for Change {

@@ -46,7 +46,7 @@ fn moves(refs: &Refs) -> String {
         };
         format!("{} {after}{}", update.git_ref, before(update).unwrap_or_default())
     };
-    let mut moves: Vec<_> = refs.named.iter().map(one).collect();
-    moves.extend(refs.and_more.then(|| "unknown refs".to_owned()));
+    let mut moves: Vec<_> = refs.named().iter().map(one).collect();
+    moves.extend(refs.and_more().then(|| "unknown refs".to_owned()));
     moves.join(", ")
 }

@@ -429,8 +429,8 @@ fn a_push_of_a_hundred_thousand_refs_is_read_to_the_last() {
     ] {
         let event = (provider(name).parse)(Some(kind), body.as_bytes());
         let Ok(Event::Push(push)) = event else { panic!("{name}: {event:?}") };
-        assert_eq!((push.refs.named.len(), push.refs.and_more), (100_000, false), "{name}");
-        let last = push.refs.named.last().expect("is there");
+        assert_eq!((push.refs.named().len(), push.refs.and_more()), (100_000, false), "{name}");
+        let last = push.refs.named().last().expect("is there");
         assert_eq!(last.git_ref.to_string(), "refs/heads/main", "{name}");
     }
 }
@@ -477,7 +477,7 @@ fn what_is_kept_of_many_refs_takes_three_times_the_body_at_most() {
                 event = Some((provider(name).parse)(Some(kind), body.as_bytes()));
             });
             let Some(Ok(Event::Push(push))) = event else { panic!("{name} is no push") };
-            assert_eq!(push.refs.named.len(), length, "{name}");
+            assert_eq!(push.refs.named().len(), length, "{name}");
             let (kept, body) = (used.bytes_current, i64::try_from(body.len()).expect("is small"));
             assert!(kept <= 3 * body, "{name}: {kept} bytes of {body}");
         }

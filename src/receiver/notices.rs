@@ -53,7 +53,7 @@ impl Notices {
     /// Tells the owners of GitRepos that a push was meant for why it was not announced to them.
     pub(super) fn tell(&self, judge: &Judge<'_>, gitrepos: &[GitRepo], push: &Push) {
         for gitrepo in gitrepos {
-            let may_concern = gitrepo.spec.own_secret().is_some() || push.refs.and_more;
+            let may_concern = gitrepo.spec.own_secret().is_some() || push.refs.and_more();
             if !may_concern {
                 continue;
             }
