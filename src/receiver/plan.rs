@@ -81,7 +81,12 @@ impl Plan {
 
     /// Whether nothing came of it, and nothing will if the delivery is sent again.
     pub(super) fn came_to_nothing(&self) -> bool {
-        self.unavailable.is_none() && !self.is_accepted() && !self.report.has(Reason::Superseded)
+        self.unavailable.is_none() && !self.found_its_gitrepo()
+    }
+
+    /// Whether a GitRepo follows that has the commit by now, or a later one.
+    fn found_its_gitrepo(&self) -> bool {
+        self.is_accepted() || self.report.has(Reason::Superseded)
     }
 
     fn is_accepted(&self) -> bool {
@@ -97,7 +102,8 @@ impl Plan {
             Some(_) => Kind::Unavailable,
             None if refused => Kind::Unauthorized,
             None if self.is_accepted() => Kind::Accepted,
-            None if self.denied.is_some() => Kind::Unavailable,
+            // Its GitRepo may be where we may not look.
+            None if self.denied.is_some() && !self.found_its_gitrepo() => Kind::Unavailable,
             None => Kind::Ignored,
         };
         let denied = self.denied.filter(|_| kind == Kind::Unavailable);

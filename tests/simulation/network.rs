@@ -79,6 +79,7 @@ async fn carry(
         Fate::Silence => return pending().await,
         Fate::Unsent => return Err("connection refused".into()),
         Fate::Refused(status) => return Ok(refusal(status, &mut chance)),
+        _ if world.is_closed(&uri) => return Ok(refusal(403, &mut chance)),
         _ => {}
     }
     let interval = method == Method::PATCH && !uri.contains("/status");

@@ -141,10 +141,11 @@ fn is_left_open(conditions: &Conditions, made: &Made, receipts: &[Receipt]) -> b
         let near = receipts.iter().filter(|it| it.at >= from && it.at <= from + close);
         let (mut pushes, mut lives): (Vec<_>, Vec<_>) = near.map(|it| (it.push, it.life)).unzip();
         pushes.sort_unstable();
-        pushes.dedup();
         lives.sort_unstable();
         lives.dedup();
-        (pushes.len(), lives.len())
+        // With those between that nobody was told of.
+        let ends = pushes.first().zip(pushes.last());
+        (ends.map_or(0, |(first, last)| last.number - first.number + 1), lives.len())
     };
     receipts.iter().any(|receipt| matches!(lives(receipt.at), (3.., 2..)))
 }

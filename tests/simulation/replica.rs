@@ -68,8 +68,9 @@ impl Replica {
         };
         let source = SecretSource::new(Some(cluster.clone()), global, Duration::ZERO);
         let secrets = SecretStore::new(source, Duration::from_secs(60), Duration::from_secs(10));
-        let mut lookup = Lookup::new(cluster.clone(), Vec::new(), Duration::from_secs(10));
-        let index = (!on_lambda).then(|| Arc::new(Index::start(&cluster, &[])));
+        let namespaces = world.namespaces();
+        let index = (!on_lambda).then(|| Arc::new(Index::start(&cluster, &namespaces)));
+        let mut lookup = Lookup::new(cluster.clone(), namespaces, Duration::from_secs(10));
         if let Some(index) = &index {
             lookup = lookup.with_index(Arc::clone(index));
         }

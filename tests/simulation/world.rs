@@ -31,6 +31,9 @@ use crate::{
 pub const FLEET: &str = "cattle-fleet-system";
 pub const APPS: &str = "fleet-default";
 
+/// A namespace of `GITREPO_NAMESPACES` that is closed to us one day.
+pub const CLOSED: &str = "fleet-closed";
+
 /// The secrets of the two hooks: the global one, and the one that GitRepos may name as their own.
 pub const SECRETS: [&str; 2] = ["of all", "of some"];
 
@@ -57,6 +60,8 @@ pub struct Conditions {
     two_hooks: bool,
     /// Whether pushes come in bursts.
     hurried: bool,
+    /// Whether two namespaces are looked in, of which one is closed to us by then, in milliseconds.
+    closed_at: Option<u64>,
 }
 
 /// A GitRepo as it was made or last changed.
@@ -110,6 +115,7 @@ impl Conditions {
             unreliable: chance.percent(50),
             two_hooks: chance.percent(40),
             hurried: chance.percent(50),
+            closed_at: chance.percent(25).then(|| chance.below(BUSY)),
         }
     }
 }
@@ -150,14 +156,48 @@ impl World {
         for name in names {
             held.insert(name.clone(), self.read(&name).await);
         }
+        let receipts = self.seen().receipts.clone();
+        self.push_at_rest().await;
         for replica in self.replicas.lock().unwrap().drain(..).flatten() {
             replica.kill();
         }
         let seen = std::mem::take(&mut *self.seen());
         let (violations, log) = (seen.violations, seen.log);
         let mut verdict = Verdict { violations, log, judged: 0, exempt: 0 };
-        judge(&self.conditions, &self.gitrepos(), &held, &seen.receipts, &mut verdict);
+        judge(&self.conditions, &self.gitrepos(), &held, &receipts, &mut verdict);
         verdict
+    }
+
+    /// Once everything is quiet, a push is announced at once, whoever receives it.
+    async fn push_at_rest(self: &Arc<Self>) {
+        for place in 0..self.conditions.replicas {
+            let push = Push { branch: 0, number: 1000 + u64::try_from(place).expect("is small") };
+            let replica = self.replicas.lock().unwrap()[place].clone();
+            let Some(replica) = replica else {
+                self.violation(format!("r{place} does not run"));
+                continue;
+            };
+            let (life, at) = (replica.life, self.millis());
+            self.note(Receipt { push, hook: 0, life, place, at, queued: false, taken: false });
+            let delivery = push.delivery(SECRETS[0], false);
+            let answer = replica.receive(self, delivery, None).await;
+            self.log(format!("r{place} answers at rest: {answer:?}"));
+            let follows = |made: &Made| made.branch == push.branch && !made.own_secret;
+            let gitrepos = self.gitrepos().clone();
+            for (name, made) in gitrepos {
+                let announced = self.read(&name).await["status"]["webhookCommit"].clone();
+                if follows(&made) && announced != push.commit() {
+                    self.violation(format!(
+                        "{name} is at {announced} and not at what is pushed at rest"
+                    ));
+                }
+            }
+            let answers = [Kind::Accepted, Kind::Ignored].map(Answer::Outcome);
+            if !self.may_be_closed_to(push.branch, 0) && !answers.contains(&answer) {
+                self.violation(format!("what is pushed at rest is answered {answer:?}"));
+            }
+            sleep(Duration::from_secs(2)).await;
+        }
     }
 
     async fn prepare(&self) {
@@ -384,7 +424,9 @@ impl World {
                 return;
             }
         }
-        self.violation(format!("{} {} stays in the queue", push.branch(), push.number));
+        if !self.may_be_closed_to(push.branch, hook) {
+            self.violation(format!("{} {} stays in the queue", push.branch(), push.number));
+        }
     }
 
     async fn receive(
@@ -406,20 +448,9 @@ impl World {
             push.branch(),
             push.number
         ));
-        let index = {
-            let mut seen = self.seen();
-            let life = replica.life;
-            seen.receipts.push(Receipt {
-                push,
-                hook,
-                life,
-                place,
-                at,
-                queued: queued.is_some(),
-                taken: false,
-            });
-            seen.receipts.len() - 1
-        };
+        let (life, queued_before) = (replica.life, queued.is_some());
+        let receipt = Receipt { push, hook, life, place, at, queued: queued_before, taken: false };
+        let index = self.note(receipt);
         let delivery = push.delivery(SECRETS[hook], self.conditions.says_before);
         let answer = replica.receive(self, delivery, queued).await;
         self.log(format!("r{place} answers {} {}: {answer:?}", push.branch(), push.number));
@@ -430,6 +461,13 @@ impl World {
         };
         self.seen().receipts[index].taken = taken;
         (answer, queued.or(Some(received)))
+    }
+
+    /// Notes a receipt; gives its number.
+    fn note(&self, receipt: Receipt) -> usize {
+        let mut seen = self.seen();
+        seen.receipts.push(receipt);
+        seen.receipts.len() - 1
     }
 
     /// A replica has announced a commit: it has to be one that the GitRepo follows, told of by who knows its secret.
@@ -466,6 +504,25 @@ impl World {
             _ if now > 2 * BUSY => 0,
             _ => self.conditions.faults,
         }
+    }
+
+    /// The namespaces that are looked in; all of them where there are none.
+    pub fn namespaces(&self) -> Vec<String> {
+        match self.conditions.closed_at {
+            Some(_) => vec![APPS.to_owned(), CLOSED.to_owned()],
+            None => Vec::new(),
+        }
+    }
+
+    /// Whether what follows a push may be where we may not look, since nothing else does.
+    fn may_be_closed_to(&self, branch: usize, hook: usize) -> bool {
+        let follows = |made: &Made| made.branch == branch && usize::from(made.own_secret) == hook;
+        self.conditions.closed_at.is_some() && !self.gitrepos().values().any(follows)
+    }
+
+    /// Whether a request is for what may not be read any more.
+    pub fn is_closed(&self, uri: &str) -> bool {
+        uri.contains(CLOSED) && self.conditions.closed_at.is_some_and(|at| at <= self.millis())
     }
 
     pub fn kills_between(&self, chance: &mut Chance) -> bool {
