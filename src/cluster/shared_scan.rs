@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Semaphore,
+    sync::{Semaphore, SemaphorePermit},
     time::{Instant, sleep},
 };
 
@@ -30,12 +30,17 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 /// Of how many repositories the GitRepos are read at once for deliveries that anybody may have sent.
 const UNVERIFIED_READS: usize = 4;
 
+/// How many deliveries that anybody may have sent wait for a scan while the last one failed. Others need their places:
+/// for more than these it has failed already.
+const WAITING_FOR_WHAT_FAILED: usize = 64;
+
 /// The scan that deliveries share.
 #[derive(Debug)]
 pub(super) struct SharedScan {
     cache_ttl: Duration,
     last: Arc<Remembered<Result<Arc<Snapshot>, Failed>>>,
     unverified_reads: Semaphore,
+    waiting: Semaphore,
 }
 
 /// A scan that failed, and when: it may have been tried for long.
@@ -55,8 +60,12 @@ struct Snapshot {
 impl SharedScan {
     /// Serves unverified deliveries for `cache_ttl`.
     pub(super) fn new(cache_ttl: Duration) -> Self {
-        let unverified_reads = Semaphore::new(UNVERIFIED_READS);
-        Self { cache_ttl, last: Arc::default(), unverified_reads }
+        Self {
+            cache_ttl,
+            last: Arc::default(),
+            unverified_reads: Semaphore::new(UNVERIFIED_READS),
+            waiting: Semaphore::new(WAITING_FOR_WHAT_FAILED),
+        }
     }
 
     /// Finds the GitRepos of a repository for a delivery that is verified: the scan may be a second old and says only
@@ -85,7 +94,10 @@ impl SharedScan {
         repository: &Repository,
         held: Option<Found>,
     ) -> Result<Found, ApiError> {
-        let snapshot = self.snapshot(scan, self.cache_ttl, FAILURE_TTL).await?;
+        let snapshot = {
+            let _waits = self.wait()?;
+            self.snapshot(scan, self.cache_ttl, FAILURE_TTL).await?
+        };
         let incomplete = snapshot.scanned.incomplete.clone();
         let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
         if let Some(held) = held
@@ -107,6 +119,16 @@ impl SharedScan {
             found.incomplete = found.incomplete.or(read.incomplete);
         }
         Ok(found)
+    }
+
+    /// Lets a delivery that anybody may have sent wait for a scan: all of them, unless the last one failed.
+    fn wait(&self) -> Result<Option<SemaphorePermit<'_>>, ApiError> {
+        match self.last.last() {
+            Some((Err(Failed(error, _)), _)) => {
+                self.waiting.try_acquire().map(Some).map_err(|_| error)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// A scan of everything that is younger than `ttl`, or that failed less than `failure_ttl` ago.
@@ -149,5 +171,39 @@ impl Snapshot {
     fn reads_of(&self, key: Key) -> Arc<Remembered<Found>> {
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(read.entry(key).or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt as _, future::join_all};
+    use http::{Request, Response};
+    use kube::client::Body;
+
+    use super::*;
+    use crate::cluster::Cluster;
+
+    #[tokio::test(start_paused = true)]
+    async fn while_scans_fail_a_few_strangers_wait_for_the_next_and_no_more() {
+        let silence = tower::service_fn(|_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, std::io::Error>>()
+        });
+        let cluster = Cluster::new(kube::Client::new(silence, "default"), Arc::default());
+        let (scan, shared) = (Scan::new(cluster, Vec::new()), SharedScan::new(FAILURE_TTL * 10));
+        let repository = Repository::from_urls(["https://github.com/acme/shop"]).expect("is one");
+        // Nobody knows yet that it will fail.
+        let first = join_all((0..200).map(|_| shared.find_earlier(&scan, &repository, None))).await;
+        assert!(first.iter().all(Result::is_err));
+
+        sleep(FAILURE_TTL * 2).await;
+        let mut next: Vec<_> =
+            (0..200).map(|_| Box::pin(shared.find_earlier(&scan, &repository, None))).collect();
+        let answered = next.iter_mut().filter_map(|find| find.as_mut().now_or_never());
+        let answered: Vec<_> = answered.collect();
+
+        assert_eq!(answered.len(), 200 - WAITING_FOR_WHAT_FAILED);
+        assert!(answered.iter().all(Result::is_err));
+        let verified = shared.find(&scan, &repository).now_or_never();
+        assert!(verified.is_none(), "what a secret verifies waits in any case");
     }
 }
