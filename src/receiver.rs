@@ -120,7 +120,8 @@ impl Receiver {
         let mut judge = Judge::new(&self.secrets, sender, self.unsigned).await;
         let mut unavailable = None;
         if let Some(repository) = repository.filter(|_| !judge.globally_verified()) {
-            match self.lookup.find(repository, Trust::Unverified, |_| true).await {
+            // Confirmed in any case, so that it costs the same whatever is followed.
+            match self.lookup.find(repository, Trust::Unverified, |_| false).await {
                 Ok(found) => {
                     judge.ask_own_secrets(&found.gitrepos).await;
                     unavailable = found.incomplete;
