@@ -1,8 +1,10 @@
-//! A repository's identity, whatever form of URL names it; `repo_url/service` knows the public services and what
-//! they are also called, `repo_url/aliases` what an operator says so, `event` compares a payload's URLs with a GitRepo's.
+//! A repository's identity, whatever form of URL names it; `repo_url/plain` has the short way to it, `repo_url/service`
+//! knows the public services and what they are also called, `repo_url/aliases` what an operator says so, `event` compares
+//! a payload's URLs with a GitRepo's.
 
 mod aliases;
 mod azure;
+mod plain;
 #[cfg(test)]
 mod properties;
 mod service;
@@ -45,6 +47,11 @@ impl RepoUrl {
     /// escapes that are not UTF-8, control characters, `.` and `..`.
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
+        plain::parse(text).or_else(|| Self::parse_anything(text))
+    }
+
+    /// The same for texts of every form; `plain` knows those that most are of.
+    fn parse_anything(text: &str) -> Option<Self> {
         // What lenient readers of URLs read into these, Git does not.
         if text.contains(|c: char| c.is_control() || c == '\\') || text.contains(":///") {
             return None;
