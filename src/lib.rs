@@ -36,6 +36,7 @@
 
 pub mod adapter;
 pub mod arguments;
+mod aside;
 pub mod assembly;
 #[cfg(feature = "aws")]
 pub mod aws;

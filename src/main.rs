@@ -115,7 +115,9 @@ async fn restore_polling(config: &Config, dry_run: bool) -> anyhow::Result<ExitC
     Ok(ExitCode::from(restored.exit_code()))
 }
 
-#[tokio::main]
+/// On one thread: a delivery waits far more than it works, and threads that wake each other take more time on a CPU than
+/// its work does. What works for long does so beside it: lists on threads of their own, and what is large `aside`.
+#[tokio::main(worker_threads = 1)]
 async fn run(config: &Config) -> anyhow::Result<()> {
     let filter = telemetry::log_filter(&config.log_filter)?;
     if telemetry::silences_all(&filter) {

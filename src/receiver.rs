@@ -13,6 +13,7 @@ mod progress;
 pub use self::progress::Progress;
 use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
+    aside::aside,
     cluster::{
         ApiError, Cluster, DEADLINE,
         found::{Found, Source},
@@ -198,7 +199,10 @@ impl Receiver {
         gitrepos.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
         judge.ask_own_secrets(&gitrepos).await;
         progress.note_standing(judge.standing());
-        let mut plan = Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases);
+        let comparisons = push.refs.named().len().saturating_mul(gitrepos.len());
+        let mut plan = aside(comparisons, || {
+            Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases)
+        });
         Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
         #[cfg(feature = "knative")]
         if let Some(notices) = &self.notices {

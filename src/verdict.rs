@@ -10,6 +10,7 @@ use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 
 use crate::{
+    aside::aside,
     cluster::CONCURRENT_REQUESTS,
     config::UnsignedDeliveries,
     delivery::Delivery,
@@ -120,7 +121,8 @@ impl Sender<'_> {
     fn verify(&self, secret: &Secret) -> Result<Verified, Refusal> {
         match self {
             Self::Signed { provider, delivery, now } => {
-                signature::verify(provider.schemes, delivery, secret, *now)
+                let verify = || signature::verify(provider.schemes, delivery, secret, *now);
+                aside(delivery.raw().len(), verify)
             }
             Self::Iam(_) => Err(Refusal::Unverified),
         }

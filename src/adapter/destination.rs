@@ -6,6 +6,7 @@ use std::sync::Arc;
 #[cfg(feature = "aws")]
 use crate::forward::Forwarder;
 use crate::{
+    aside::aside,
     cluster::Cluster,
     delivery::Delivery,
     event::Event,
@@ -37,7 +38,7 @@ impl Destination {
     ) -> Outcome {
         let none = HostAliases::default();
         let aliases = self.receiver().map_or(&none, Receiver::aliases);
-        match provider::read(provider, delivery, aliases) {
+        match aside(delivery.raw().len(), || provider::read(provider, delivery, aliases)) {
             Ok(event) => {
                 let sender = Sender::Signed { provider, delivery, now: progress.judged_at() };
                 self.receive_event(&event, sender, progress).await

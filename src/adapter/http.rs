@@ -19,6 +19,7 @@ use super::{
     service::{Received, Service},
 };
 use crate::{
+    aside::aside,
     delivery::Delivery,
     outcome::{Kind, Outcome},
     provider,
@@ -101,7 +102,7 @@ async fn read(
     for_headers.map_err(|_elapsed| NO_ROOM)?;
     let raw = body::read(&headers, body, &mut room, service.max_body_bytes, deadline).await?;
     let room = timeout_at(deadline.into(), room.work()).await.map_err(|_elapsed| NO_ROOM)?;
-    Ok((content(headers, raw)?, room))
+    Ok((aside(raw.len(), || content(headers, raw))?, room))
 }
 
 fn content(headers: HeaderMap, raw: Bytes) -> Result<Content, Refused> {

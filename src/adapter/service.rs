@@ -18,6 +18,7 @@ use super::{
     readiness::Readiness,
 };
 use crate::{
+    aside::aside,
     cluster::{TRACE, TROUBLE, Trouble},
     delivery::Delivery,
     outcome::{Kind, Outcome},
@@ -65,9 +66,12 @@ pub(super) struct Received {
 impl Received {
     /// A delivery whose headers say who sent it, in the room that it takes.
     pub(super) fn new(delivery: Delivery, room: Option<Taken>) -> Self {
-        let provider = provider::sender_of(&delivery);
-        let id = provider.and_then(|provider| provider.delivery_id(&delivery));
-        Self { id: id.map(str::to_owned), delivery, provider, _room: room }
+        let (provider, id) = aside(delivery.raw().len(), || {
+            let provider = provider::sender_of(&delivery);
+            let id = provider.and_then(|provider| provider.delivery_id(&delivery));
+            (provider, id.map(str::to_owned))
+        });
+        Self { id, delivery, provider, _room: room }
     }
 
     /// An outcome with what is known of the delivery.
