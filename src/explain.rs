@@ -7,6 +7,7 @@ use std::fmt::{self, Write as _};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 
 use self::asked::SOME_COMMIT;
 pub use self::asked::{Asked, Unusable};
@@ -129,7 +130,10 @@ impl Explanation {
 
     async fn push(&mut self, receiver: &Receiver, push: &Push, judge: Option<(Judge<'_>, &str)>) {
         self.claim = claim(push);
-        let found = match receiver.lookup().find(&push.repository, Trust::Verified, |_| true).await
+        let found = match receiver
+            .lookup()
+            .find(&push.repository, Trust::Verified, Instant::now(), |_| true)
+            .await
         {
             Ok(found) => found,
             Err(error) => {

@@ -10,6 +10,8 @@ pub mod patch;
 mod plan;
 mod progress;
 
+use tokio::time::Instant;
+
 pub use self::progress::Progress;
 use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
@@ -122,7 +124,7 @@ impl Receiver {
         let mut unavailable = None;
         if let Some(repository) = repository.filter(|_| !judge.globally_verified()) {
             // Confirmed in any case, so that it costs the same whatever is followed.
-            match self.lookup.find(repository, Trust::Unverified, |_| false).await {
+            match self.lookup.find(repository, Trust::Unverified, Instant::now(), |_| false).await {
                 Ok(found) => {
                     judge.ask_own_secrets(&found.gitrepos).await;
                     unavailable = found.incomplete;
@@ -156,11 +158,20 @@ impl Receiver {
     }
 
     async fn push(&self, push: &Push, sender: Sender<'_>, progress: &Progress) -> Outcome {
-        let mut judge = Judge::new(&self.secrets, sender, self.unsigned).await;
-        progress.note_standing(judge.standing());
+        let since = Instant::now();
+        let judged = async {
+            let judge = Judge::new(&self.secrets, sender, self.unsigned).await;
+            progress.note_standing(judge.standing());
+            judge
+        };
+        let mut judge = match self.secrets.global_is_in_hand() {
+            true => judged.await,
+            // The first delivery of a process waits for the longer of the two, and not for both.
+            false => tokio::join!(judged, self.lookup.look_ahead(&push.repository)).0,
+        };
         let trust = if judge.globally_verified() { Trust::Verified } else { Trust::Unverified };
         let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
-        let found = match self.lookup.find(&push.repository, trust, follows).await {
+        let found = match self.lookup.find(&push.repository, trust, since, follows).await {
             Ok(found) => found,
             Err(error) => return not_looked_up(&judge, &error),
         };

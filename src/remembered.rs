@@ -80,7 +80,6 @@ impl<T: Clone> Remembered<T> {
     }
 
     /// What is kept and its age, for those who wait for nobody; `Duration::MAX` where the clock was set back meanwhile.
-    #[allow(dead_code, reason = "secrets and the remote cluster are about to use it")]
     pub(crate) fn last(&self) -> Option<(T, Duration)> {
         self.kept().as_ref().map(|kept| (kept.value.clone(), kept.age()))
     }

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::{
     ApiError, Cluster,
     found::{Found, Listed},
@@ -49,7 +51,15 @@ impl Lookup {
         Self { index: Some(index), ..self }
     }
 
-    /// Finds the GitRepos whose `spec.repo` names the repository.
+    /// Scans meanwhile for a delivery whose proof waits for a secret to be read: it takes a scan in any case, and one of
+    /// those that deliveries share is enough if nothing verifies it.
+    pub async fn look_ahead(&self, repository: &Repository) {
+        if !repository.is_nowhere() && self.indexed(repository).is_none() {
+            self.shared_scan.look_ahead(&self.scan).await;
+        }
+    }
+
+    /// Finds the GitRepos whose `spec.repo` names the repository, for a delivery that came at `since`.
     ///
     /// What the index holds is enough if one of them is `wanted`; otherwise the API server has the last word.
     ///
@@ -59,6 +69,7 @@ impl Lookup {
         &self,
         repository: &Repository,
         trust: Trust,
+        since: Instant,
         wanted: impl Fn(&GitRepo) -> bool,
     ) -> Result<Found, ApiError> {
         if repository.is_nowhere() {
@@ -67,9 +78,14 @@ impl Lookup {
         let found = match (self.indexed(repository), trust) {
             (Some(found), _) if found.gitrepos.iter().any(wanted) => found,
             (Some(_), _) => return self.confirm(repository, trust).await,
-            (None, Trust::Verified) => self.scan.find(repository).await?,
+            (None, Trust::Verified) => {
+                match self.shared_scan.find_since(since, &self.scan, repository).await {
+                    Some(found) => found?,
+                    None => self.scan.find(repository).await?,
+                }
+            }
             (None, Trust::Unverified) => {
-                self.shared_scan.find_earlier(&self.scan, repository, None).await?
+                self.shared_scan.find_earlier(&self.scan, repository, None, since).await?
             }
         };
         Ok(only_of(repository, found))
@@ -84,7 +100,8 @@ impl Lookup {
             Trust::Verified => self.shared_scan.find(&self.scan, repository).await?,
             Trust::Unverified => {
                 let held = self.indexed(repository);
-                self.shared_scan.find_earlier(&self.scan, repository, held).await?
+                let now = Instant::now();
+                self.shared_scan.find_earlier(&self.scan, repository, held, now).await?
             }
         };
         Ok(only_of(repository, found))

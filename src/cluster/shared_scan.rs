@@ -78,13 +78,39 @@ impl SharedScan {
         scan: &Scan,
         repository: &Repository,
     ) -> Result<Found, ApiError> {
-        let snapshot = self.snapshot(scan, CONFIRMATION_TTL, Duration::ZERO).await?;
+        let snapshot =
+            self.snapshot(scan, CONFIRMATION_TTL, Duration::ZERO, Instant::now()).await?;
         let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
         Ok(snapshot.read(scan, &keys, Duration::ZERO).await)
     }
 
-    /// Finds them for a delivery that anybody may have sent, as they were read a while ago; where the index holds them
-    /// all, `held` is what it holds, and nothing is read: so nobody finds out by what it costs what is followed.
+    /// Scans for a delivery that nothing verifies as yet, unless an earlier scan will do for that. What comes of it is
+    /// remembered for a moment, in failure too.
+    pub(super) async fn look_ahead(&self, scan: &Scan) {
+        let Ok(_waits) = self.wait() else { return };
+        let _remembered = self.snapshot(scan, self.cache_ttl, FAILURE_TTL, Instant::now()).await;
+    }
+
+    /// Finds the GitRepos of a repository in a scan that began no earlier than `since`; `None` where there is none.
+    pub(super) async fn find_since(
+        &self,
+        since: Instant,
+        scan: &Scan,
+        repository: &Repository,
+    ) -> Option<Result<Found, ApiError>> {
+        let (scanned, _) = self.last.last().filter(|(_, age)| *age <= since.elapsed())?;
+        let snapshot = match scanned {
+            Ok(snapshot) => snapshot,
+            // It was tried for as long as this delivery has time.
+            Err(Failed(error, _)) => return Some(Err(error)),
+        };
+        let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
+        Some(Ok(snapshot.read(scan, &keys, Duration::ZERO).await))
+    }
+
+    /// Finds them for a delivery that came at `since` and that anybody may have sent, as they were read a while ago; where
+    /// the index holds them all, `held` is what it holds, and nothing is read: so nobody finds out by what it costs what
+    /// is followed.
     ///
     /// # Errors
     /// As [`Self::find`].
@@ -93,10 +119,11 @@ impl SharedScan {
         scan: &Scan,
         repository: &Repository,
         held: Option<Found>,
+        since: Instant,
     ) -> Result<Found, ApiError> {
         let snapshot = {
             let _waits = self.wait()?;
-            self.snapshot(scan, self.cache_ttl, FAILURE_TTL).await?
+            self.snapshot(scan, self.cache_ttl, FAILURE_TTL, since).await?
         };
         let incomplete = snapshot.scanned.incomplete.clone();
         let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
@@ -131,16 +158,17 @@ impl SharedScan {
         }
     }
 
-    /// A scan of everything that is younger than `ttl`, or that failed less than `failure_ttl` ago.
+    /// A scan of everything that is younger than `ttl` or began after `since`, or that failed less than `failure_ttl` ago.
     async fn snapshot(
         &self,
         scan: &Scan,
         ttl: Duration,
         failure_ttl: Duration,
+        since: Instant,
     ) -> Result<Arc<Snapshot>, ApiError> {
         let arrived = Instant::now();
         let good = |snapshot: &Result<_, Failed>, age| match snapshot {
-            Ok(_) => age < ttl,
+            Ok(_) => age < ttl || age <= since.elapsed(),
             // Who waited for it has tried as long.
             Err(Failed(_, at)) => *at >= arrived || at.elapsed() < failure_ttl,
         };
@@ -192,12 +220,16 @@ mod tests {
         let (scan, shared) = (Scan::new(cluster, Vec::new()), SharedScan::new(FAILURE_TTL * 10));
         let repository = Repository::from_urls(["https://github.com/acme/shop"]).expect("is one");
         // Nobody knows yet that it will fail.
-        let first = join_all((0..200).map(|_| shared.find_earlier(&scan, &repository, None))).await;
+        let first = join_all(
+            (0..200).map(|_| shared.find_earlier(&scan, &repository, None, Instant::now())),
+        )
+        .await;
         assert!(first.iter().all(Result::is_err));
 
         sleep(FAILURE_TTL * 2).await;
-        let mut next: Vec<_> =
-            (0..200).map(|_| Box::pin(shared.find_earlier(&scan, &repository, None))).collect();
+        let mut next: Vec<_> = (0..200)
+            .map(|_| Box::pin(shared.find_earlier(&scan, &repository, None, Instant::now())))
+            .collect();
         let answered = next.iter_mut().filter_map(|find| find.as_mut().now_or_never());
         let answered: Vec<_> = answered.collect();
 

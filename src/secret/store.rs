@@ -183,6 +183,12 @@ impl SecretStore {
         }
     }
 
+    /// Whether the global secret is in hand, so that asking it waits for no read unless it refuses.
+    pub fn global_is_in_hand(&self) -> bool {
+        let last = self.global.outcome.last();
+        last.is_some_and(|(outcome, age)| outcome.is_ok() && age < self.cache_ttl)
+    }
+
     async fn read(&self, of: SecretOf<'_>) -> Outcome {
         // What holds this future would else hold tens of kilobytes, several times over.
         Box::pin(self.source.read(of)).await.map(Arc::new).map_err(Arc::new)

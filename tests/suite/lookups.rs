@@ -8,7 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{
     on_both,
-    support::{api_server::Fault, function::Function, github::NEW, space::Space},
+    support::{
+        api_server::Fault,
+        function::Function,
+        github::NEW,
+        space::{ApiRequest, Space},
+    },
 };
 
 on_both!(
@@ -92,6 +97,35 @@ async fn only_the_configured_namespaces_are_looked_in(space: &Space) {
         json!([{ "namespace": space.apps, "name": "shop", "commit": NEW }])
     );
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gitrepos_are_scanned_while_the_secret_is_read() {
+    let space = Space::embedded().await;
+    space.gitrepo("shop", follows(&space)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    // Without an index, as on Lambda.
+    space.fail(Fault::always(Method::GET, "gitrepos?resourceVersion=0", 403));
+    let server = space.embedded_server().unwrap();
+    server.delay(Method::GET, "/secrets/", Duration::from_secs(1));
+    let function = Function::start(&space, &[]).await;
+
+    let scanned = async {
+        while !space.requests().iter().any(ApiRequest::is_scan) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let requests = space.requests();
+        requests
+            .iter()
+            .filter(|request| request.uri.contains("/secrets/"))
+            .any(|it| it.status == 200)
+    };
+    let push = function.push(&space, SECRET, "refs/heads/main", NEW);
+    let (answer, secret_was_read_before) = tokio::join!(push, scanned);
+
+    assert_eq!(answer.outcome(), "accepted", "{}", function.log());
+    assert!(!secret_was_read_before, "{:?}", space.requests());
+    assert_eq!(space.requests().iter().filter(|request| request.is_scan()).count(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
