@@ -12,6 +12,7 @@ mod kubeconfig;
 pub mod lookup;
 #[cfg(feature = "knative")]
 pub(crate) mod notice;
+pub(crate) mod paths;
 #[cfg(feature = "aws")]
 mod remote;
 mod scan;
@@ -32,7 +33,6 @@ use futures::FutureExt as _;
 use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
@@ -40,6 +40,7 @@ pub use self::error::ApiError;
 use self::{
     connection::Connection,
     error::{checked, unreachable_server, unreadable},
+    paths::{gitrepo_path, gitrepos_named},
 };
 use crate::{gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
 
@@ -69,10 +70,6 @@ pub(crate) const CONCURRENT_REQUESTS: usize = 16;
 /// The media type of a [table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables),
 /// which has a few columns of each object; `includeObject=None` leaves the objects themselves out.
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
-
-/// What a path segment may not hold as it is: all but RFC 3986's unreserved characters.
-const PATH_SEGMENT: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// As whom we change what we change.
 pub(crate) const FIELD_MANAGER: &str = "fleet-webhook";
@@ -364,33 +361,4 @@ fn lean(mut gitrepo: GitRepo) -> GitRepo {
     let ObjectMeta { namespace, name, uid, generation, .. } = gitrepo.metadata;
     gitrepo.metadata = ObjectMeta { namespace, name, uid, generation, ..ObjectMeta::default() };
     gitrepo
-}
-
-/// The path of one GitRepo.
-fn gitrepo_path(namespace: &str, name: &str) -> String {
-    format!("{}/{}", gitrepos_path(Some(namespace)), encoded(name))
-}
-
-/// The path of a list of the GitRepos of this name, in a namespace or in all.
-fn gitrepos_named(namespace: Option<&str>, name: &str) -> String {
-    format!("{}?fieldSelector=metadata.name%3D{}", gitrepos_path(namespace), encoded(name))
-}
-
-/// The path of the GitRepos of a namespace, or of all.
-fn gitrepos_path(namespace: Option<&str>) -> String {
-    match namespace {
-        Some(namespace) => {
-            format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos", encoded(namespace))
-        }
-        None => "/apis/fleet.cattle.io/v1alpha1/gitrepos".to_owned(),
-    }
-}
-
-/// The path of a Kubernetes secret.
-pub(crate) fn secret_path(namespace: &str, name: &str) -> String {
-    format!("/api/v1/namespaces/{}/secrets/{}", encoded(namespace), encoded(name))
-}
-
-fn encoded(segment: &str) -> impl std::fmt::Display + '_ {
-    utf8_percent_encode(segment, PATH_SEGMENT)
 }

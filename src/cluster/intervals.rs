@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    ApiError, Cluster, FIELD_MANAGER, List, Resource, encoded, gitrepos_named, gitrepos_path,
+    ApiError, Cluster, FIELD_MANAGER, List, Resource,
+    paths::{encoded, gitrepos_named, gitrepos_path},
 };
 use crate::gitrepo::GitRepoSpec;
 

@@ -7,7 +7,7 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::{ApiError, Cluster, FIELD_MANAGER, encoded, request};
+use super::{ApiError, Cluster, FIELD_MANAGER, paths::encoded, request};
 
 /// What is to be said on a GitRepo.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 use super::{
     ApiError, CONCURRENT_REQUESTS, Cluster, List,
     found::{Found, Listed, Source},
-    gitrepos_named, lean,
+    lean,
+    paths::gitrepos_named,
     scanned::{Key, Place, Scanned, Wanted},
     table::{Include, Row},
     unreadable,

@@ -13,7 +13,8 @@ use serde::{
 use tokio::time::Instant;
 
 use super::{
-    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by, encoded, gitrepos_path,
+    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by,
+    paths::{encoded, gitrepos_path},
     read_until, request,
     streamed::{Each, parse},
 };

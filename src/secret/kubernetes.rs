@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::ReadError;
 use crate::{
-    cluster::{ApiError, Cluster, secret_path},
+    cluster::{ApiError, Cluster, paths::secret_path},
     keys::{Keys, Secret},
 };
 

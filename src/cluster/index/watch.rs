@@ -15,7 +15,12 @@ use super::{
     changes::{Change, Changes},
     list::ListSeed,
 };
-use crate::cluster::{ApiError, Cluster, encoded, gitrepos_path, request, streamed::parse};
+use crate::cluster::{
+    ApiError, Cluster,
+    paths::{encoded, gitrepos_path},
+    request,
+    streamed::parse,
+};
 
 /// After how long the API server ends a watch; so soon that a connection which died unheard is noticed.
 const WATCH_TIME: Duration = Duration::from_secs(15);
