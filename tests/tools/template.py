@@ -347,7 +347,7 @@ def what_codecommit_could_not_deliver_is_not_among_deliveries():
 
 def every_variable_that_means_something_on_lambda_is_set():
     elsewhere = {"HOST", "PORT", "METRICS_PORT", "DEADLINE", "SHUTDOWN_DELAY", "K_SINK", "K_CA_CERTS",
-                 "DELIVERY_QUEUE_URL"}
+                 "DELIVERY_QUEUE_URL", "GITREPO_EVENTS"}
     names = (ROOT / "src/config/names.rs").read_text()
     read = set(re.findall(r'variable\(\s*"([A-Z_]+)"', names))
     assert len(read) > 20, read
