@@ -13,6 +13,9 @@
 //! 5. What is verified and follows is patched; the [`outcome`] is the answer, the log line and the figures
 //!    ([`telemetry`]).
 //!
+//! Beside serving, the program answers people: [`explain`] says what a delivery would do, [`ping`] whether one would be
+//! taken, and [`restore_polling`] goes back.
+//!
 //! With queues between, [`forward`] sends verified deliveries on, and [`adapter::pull`] takes them where the cluster is.
 //!
 //! # The floors

@@ -150,7 +150,14 @@ func (s server) installed(t *testing.T) string {
 
 func TestAReleaseIsInstalledUpgradedRolledBackAndUninstalled(t *testing.T) {
 	cluster := serve(t)
-	notes := cluster.helm(t, "", "install", "fleet-webhook", chart)
+	for name, helm := range helms(t) {
+		t.Run(name, func(t *testing.T) { installUpgradeRollBackAndUninstall(t, cluster, helm) })
+	}
+}
+
+func installUpgradeRollBackAndUninstall(t *testing.T, cluster server, helm string) {
+	t.Helper()
+	notes := cluster.helmBy(t, helm, "", "install", "fleet-webhook", chart)
 	for _, words := range []string{
 		"http://fleet-webhook.cattle-fleet-system.svc/",
 		"create secret generic gitjob-webhook",
@@ -179,7 +186,7 @@ func TestAReleaseIsInstalledUpgradedRolledBackAndUninstalled(t *testing.T) {
 	})
 
 	cluster.kubectl(t, "", "create", "secret", "generic", "gitjob-webhook", "--namespace="+rancher, "--from-literal=github=x")
-	notes = cluster.helm(t, `
+	notes = cluster.helmBy(t, helm, `
 pollingInterval: keep
 gitrepoNamespaces: [fleet-default]
 gitrepoSecrets: {namespaces: [fleet-default]}
@@ -202,16 +209,16 @@ metrics: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}, promethe
 		t.Errorf("after the upgrade there are\n%s", second)
 	}
 
-	cluster.helm(t, "", "rollback", "fleet-webhook")
+	cluster.helmBy(t, helm, "", "rollback", "fleet-webhook")
 	if third := cluster.installed(t); third != first {
 		t.Errorf("rolled back to\n%s", third)
 	}
 	// What its hook does, restore_polling_test.go shows.
-	cluster.helm(t, "", "uninstall", "fleet-webhook", "--no-hooks")
+	cluster.helmBy(t, helm, "", "uninstall", "fleet-webhook", "--no-hooks")
 	if left := cluster.installed(t); left != "" {
 		t.Errorf("left behind:\n%s", left)
 	}
-	cluster.kubectl(t, "", "get", "secret", "gitjob-webhook", "--namespace="+rancher) // Fleet's own, too
+	cluster.kubectl(t, "", "delete", "secret", "gitjob-webhook", "--namespace="+rancher) // it is there still: it is Fleet's own, too
 }
 
 // As the ServiceAccount, whom RBAC lets patch all of a GitRepo's spec.
