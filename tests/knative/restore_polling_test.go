@@ -18,10 +18,11 @@ const restoring = "fleet-webhook-restore-polling"
 func TestUninstallingTakesBackThePollingIntervalsOfTheService(t *testing.T) {
 	cluster := serve(t)
 	program := program(t)
+	values := map[string]string{"Helm 3": "{}", "Helm 4": "gitrepoNamespaces: [fleet-default, fleet-local]"}
 	for name, helm := range helms(t) {
 		t.Run(name, func(t *testing.T) {
 			cluster.gitRepos(t)
-			cluster.helmBy(t, helm, "gitrepoNamespaces: [fleet-default, fleet-local]", "install", "fleet-webhook", chart, "--values=-")
+			cluster.helmBy(t, helm, values[name], "install", "fleet-webhook", chart, "--values=-")
 
 			uninstalled := cluster.uninstalling(helm)
 			job := cluster.job(t)
