@@ -122,12 +122,12 @@ async fn each_scheme_of_a_provider_verifies_alone_and_spoilt_it_moves_nothing(sp
             for (how, request) in events::spoilt(&event, scheme, Timestamp::now()) {
                 let answer = deliver(&function, &request).await;
                 let said = (answer.status, answer.outcome());
-                // Without `X-Hook-UUID` it is no longer Bitbucket Cloud's, and to Bitbucket Server no push.
+                // Without `X-Hook-UUID` it is no longer known as Bitbucket Cloud's, and the answer says so.
                 let is_still_theirs = request.is_of(provider);
                 let refused =
-                    if is_still_theirs { (401, "unauthorized") } else { (200, "ignored") };
+                    if is_still_theirs { (401, "unauthorized") } else { (400, "malformed") };
                 assert_eq!(said, refused, "{} {}", context(how), answer.body);
-                assert_eq!(answer.body.get("counts").is_some(), !is_still_theirs);
+                assert_eq!(answer.body.get("counts"), None, "{}", context(how));
             }
             assert_eq!(space.writes(), writes, "{}", context("spoilt"));
 
