@@ -169,6 +169,11 @@ impl Cluster {
         serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
     }
 
+    /// Whom it asks, for people.
+    pub(crate) fn whom(&self) -> String {
+        self.connection.to_string()
+    }
+
     /// Of what came too late, says of whom it was asked and for how long.
     fn timed(&self, began: Instant, error: ApiError) -> ApiError {
         match error {

@@ -160,8 +160,10 @@ impl Receiver {
     async fn push(&self, push: &Push, sender: Sender<'_>, progress: &Progress) -> Outcome {
         let since = Instant::now();
         let judged = async {
+            progress.note_step(format!("reading the global secret from {}", self.secrets.place()));
             let judge = Judge::new(&self.secrets, sender, self.unsigned).await;
             progress.note_standing(judge.standing());
+            progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
             judge
         };
         let mut judge = match self.secrets.global_is_in_hand() {
@@ -208,12 +210,14 @@ impl Receiver {
         let Found { mut gitrepos, incomplete, .. } = found;
         // In one order, whatever the look-up's: pushes that come one after the other stay so at each of them.
         gitrepos.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+        progress.note_step(format!("reading GitRepos' own secrets from {}", self.cluster.whom()));
         judge.ask_own_secrets(&gitrepos).await;
         progress.note_standing(judge.standing());
         let comparisons = push.refs.named().len().saturating_mul(gitrepos.len());
         let mut plan = aside(comparisons, || {
             Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases)
         });
+        progress.note_step(format!("patching GitRepos in {}", self.cluster.whom()));
         Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
         #[cfg(feature = "knative")]
         if let Some(notices) = &self.notices {

@@ -9,6 +9,8 @@ mod support;
 mod codecommit;
 #[path = "lambda/deadline.rs"]
 mod deadline;
+#[path = "lambda/embedded_metrics.rs"]
+mod embedded_metrics;
 #[path = "lambda/front_doors.rs"]
 mod front_doors;
 #[path = "lambda/lookups.rs"]

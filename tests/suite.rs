@@ -79,3 +79,5 @@ mod strangers;
 mod two_senders;
 #[path = "suite/unavailable.rs"]
 mod unavailable;
+#[path = "suite/why.rs"]
+mod why;

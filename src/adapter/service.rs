@@ -163,7 +163,7 @@ impl Service {
         let work = TROUBLE.scope(Arc::clone(&trouble), TRACE.scope(trace.clone(), work));
         let mut work = self.tasks.spawn(work);
         let done = timeout_at(progress.deadline().into(), &mut work).await;
-        let early = Outcome { standing: progress.standing(), ..early };
+        let (step, early) = (progress.step(), Outcome { standing: progress.standing(), ..early });
         match done {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(panicked)) => return early.because(panicked.to_string()),
@@ -190,7 +190,11 @@ impl Service {
             }
         }
         let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
-        early.because(trouble.map_or("too slow".to_owned(), |why| format!("too slow: {why}")))
+        let said: Vec<_> = step.into_iter().chain(trouble).collect();
+        early.because(match said.is_empty() {
+            true => "too slow".to_owned(),
+            false => format!("too slow: {}", said.join("; ")),
+        })
     }
 
     /// Hands an unavailable delivery to the retry queue, if there is one and it takes it.

@@ -1,7 +1,10 @@
 //! A delivery's times, and how far it got: shared by whoever receives it and whoever has to answer in time.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -46,6 +49,8 @@ pub struct Progress {
     stage: AtomicU8,
     /// Whether a secret is known to verify it.
     is_verified: AtomicBool,
+    /// What it waits for, and since when.
+    step: Mutex<Option<(String, Instant)>>,
     /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
     pub(super) troubled: AtomicUsize,
 }
@@ -62,6 +67,7 @@ impl Progress {
             ends_at_deadline: false,
             stage: AtomicU8::new(LOOKING),
             is_verified: AtomicBool::new(false),
+            step: Mutex::default(),
             troubled: AtomicUsize::new(0),
         }
     }
@@ -100,6 +106,19 @@ impl Progress {
             true => Standing::Verified,
             false => Standing::Unverified,
         }
+    }
+
+    /// Notes what it waits for from now on, and of whom.
+    pub(super) fn note_step(&self, step: impl Into<String>) {
+        let mut noted = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some((step.into(), Instant::now()));
+    }
+
+    /// What it waits for, and for how long, for whoever answers before it is done.
+    pub fn step(&self) -> Option<String> {
+        let noted = self.step.lock().unwrap_or_else(PoisonError::into_inner);
+        let (step, since) = noted.as_ref()?;
+        Some(format!("{step}, for {:.1} s by now", since.elapsed().as_secs_f64()))
     }
 
     /// When it was received first.

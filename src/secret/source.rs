@@ -101,6 +101,15 @@ impl SecretSource {
         }
     }
 
+    /// Where the global secret is read, for people.
+    pub(super) fn place(&self) -> String {
+        match (&self.global, &self.cluster) {
+            (GlobalSecret::SecretsManager(_), _) => "Secrets Manager".to_owned(),
+            (_, Some(cluster)) => cluster.whom(),
+            (_, None) => "nowhere".to_owned(),
+        }
+    }
+
     /// Names a secret, for the log.
     pub(super) fn describe(&self, of: SecretOf<'_>) -> String {
         match of {

@@ -103,6 +103,11 @@ impl SecretStore {
         }
     }
 
+    /// Where the global secret is read, for people.
+    pub(crate) fn place(&self) -> String {
+        self.source.place()
+    }
+
     /// Asks a secret about a delivery, which `verify` knows.
     pub async fn check(
         &self,

@@ -100,8 +100,12 @@ async fn after_the_answer_nothing_is_asked_of_an_api_server_that_is_silent() {
         } else {
             assert_eq!(detail, "", "{}", answer.body);
         }
-        lambda.delivery_line(1).await;
-        assert!(lambda.log().contains(server), "{uri}: {}", lambda.log());
+        let line = lambda.delivery_line(1).await;
+        let detail = line["detail"].as_str().unwrap();
+        assert!(detail.contains(server), "{uri}: {line}");
+        let step =
+            if uri == "/gitrepos" { "GitRepos cannot be looked up" } else { "the global secret" };
+        assert!(detail.contains(step), "{uri}: {line}");
         assert_silence(&space).await;
         assert_eq!(space.writes(), [], "{uri}");
     }

@@ -324,6 +324,30 @@ async fn the_start_line_says_which_cluster_which_secret_and_whether_it_is_there(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_filter_that_silences_everything_is_said_where_it_does_not_count() {
+    let space = Space::embedded().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let shows_nothing = "it shows nothing of fleet_webhook, errors neither";
+    let takes = "it takes a level or target=level pairs";
+    for (filter, says) in
+        [("kube=info", Some(shows_nothing)), ("fleet=,,", Some(takes)), ("info", None)]
+    {
+        // It ends at the port, behind the configuration.
+        let variables = [
+            ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
+            ("HOST", "127.0.0.1"),
+            ("PORT", port.as_str()),
+            ("RUST_LOG", filter),
+        ];
+        let ended = tokio::task::block_in_place(|| run(&variables));
+        for said in [shows_nothing, takes] {
+            assert_eq!(ended.said.contains(said), says == Some(said), "{filter}: {ended:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_global_secret_that_will_be_missed_is_warned_of_at_the_start_with_the_command_that_makes_it()
  {
     for (variable, is_there, warned) in [

@@ -65,6 +65,11 @@ async fn without_list_nothing_is_found_and_deliveries_are_to_be_sent_again() {
     let answers = answers_without(gitrepos("list")).await;
     assert_eq!(statuses(&answers), [503, 503, 503], "{}", answers.log);
     assert_eq!(answers.first.outcome(), "unavailable");
+    // The API server's own words, and what to apply; to nobody but whom a secret verifies.
+    let detail = answers.first.body["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("cannot list resource \"gitrepos\""), "{}", answers.first.body);
+    assert!(detail.contains("apply knative/rbac"), "{}", answers.first.body);
+    assert_eq!(answers.own.body.get("detail"), None, "{}", answers.own.body);
     assert_eq!(answers.space.commit("shop").await, None);
 }
 
