@@ -149,6 +149,7 @@ func (s server) installed(t *testing.T) string {
 }
 
 func TestAReleaseIsInstalledUpgradedRolledBackAndUninstalled(t *testing.T) {
+	t.Parallel()
 	cluster := serve(t)
 	for name, helm := range helms(t) {
 		t.Run(name, func(t *testing.T) { installUpgradeRollBackAndUninstall(t, cluster, helm) })
@@ -223,6 +224,7 @@ metrics: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}, promethe
 
 // As the ServiceAccount, whom RBAC lets patch all of a GitRepo's spec.
 func TestTheAdmissionPolicyLeavesTheThreeFieldsThatAreOurs(t *testing.T) {
+	t.Parallel()
 	cluster := serve(t)
 	cluster.helm(t, "admissionPolicy: {enabled: true}", "install", "fleet-webhook", chart, "--values=-")
 	cluster.kubectl(t, `

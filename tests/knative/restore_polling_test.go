@@ -16,6 +16,7 @@ const restoring = "fleet-webhook-restore-polling"
 // What a node would do with the Job of the uninstall is done here: its container's command is run as its account,
 // and its end is written into its status. docs/in-the-cluster.md has the command.
 func TestUninstallingTakesBackThePollingIntervalsOfTheService(t *testing.T) {
+	t.Parallel()
 	cluster := serve(t)
 	program := program(t)
 	values := map[string]string{"Helm 3": "{}", "Helm 4": "gitrepoNamespaces: [fleet-default, fleet-local]"}
@@ -50,6 +51,7 @@ func TestUninstallingTakesBackThePollingIntervalsOfTheService(t *testing.T) {
 }
 
 func TestATakingBackThatFailsKeepsNothingInstalled(t *testing.T) {
+	t.Parallel()
 	cluster := serve(t)
 	for name, helm := range helms(t) {
 		t.Run(name, func(t *testing.T) {
