@@ -125,6 +125,13 @@ fn what_was_judged_is_what_is_patched() {
 }
 
 #[test]
+fn a_namespace_that_is_closed_stops_no_other() {
+    for seed in [3, 7, 26, 85, 128] {
+        holds(seed);
+    }
+}
+
+#[test]
 fn no_interval_stays_behind_that_a_killed_process_has_set() {
     holds(534);
 }
