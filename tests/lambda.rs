@@ -11,6 +11,8 @@ mod codecommit;
 mod deadline;
 #[path = "lambda/embedded_metrics.rs"]
 mod embedded_metrics;
+#[path = "lambda/faults.rs"]
+mod faults;
 #[path = "lambda/front_doors.rs"]
 mod front_doors;
 #[path = "lambda/lookups.rs"]

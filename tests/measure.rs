@@ -7,6 +7,8 @@ mod support;
 
 #[path = "measure/cold_start.rs"]
 mod cold_start;
+#[path = "measure/counts.rs"]
+mod counts;
 #[path = "measure/index.rs"]
 mod index;
 #[path = "measure/second_scan.rs"]

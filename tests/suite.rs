@@ -23,6 +23,8 @@ mod conformance;
 mod connections;
 #[path = "suite/explain.rs"]
 mod explain;
+#[path = "suite/faults.rs"]
+mod faults;
 #[path = "suite/figures.rs"]
 mod figures;
 #[path = "suite/floods.rs"]

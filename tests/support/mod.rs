@@ -10,6 +10,7 @@
 )]
 
 pub mod api_server;
+pub mod between;
 #[cfg(feature = "lambda")]
 pub mod eks;
 pub mod events;

@@ -1,0 +1,53 @@
+//! What may happen on the way to the API server: a function loses no push by it.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::{
+    on_both,
+    support::{
+        between::{Between, Fate},
+        lambda::Lambda,
+        space::Space,
+    },
+};
+
+on_both!(
+    #[ignore = "needs the Lambda emulator: tests/README.md"]
+    a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push,
+);
+
+const SECRET: &str = "correct horse battery staple";
+
+async fn a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push(space: &Space) {
+    let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
+    space.gitrepo("shop", follows).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let between = Between::start(space).await;
+    let variables = [
+        ("KUBECONFIG", &*between.kubeconfig),
+        ("FLEET_NAMESPACE", &*space.fleet),
+        ("SECRET_CACHE_TTL", "0s"),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "20"),
+    ];
+    let lambda = Lambda::start(&variables).await;
+    let mut number = 0;
+    for fate in [Fate::Refused(429, Some(1)), Fate::Silence, Fate::Unheard, Fate::Half] {
+        for (method, part) in [
+            (Method::GET, "/secrets/gitjob-webhook"),
+            (Method::GET, "/gitrepos?includeObject"),
+            (Method::GET, "/gitrepos?fieldSelector"),
+            (Method::PATCH, "/shop/status"),
+        ] {
+            number += 1;
+            let commit = format!("{number:040x}");
+            between.order(method, part, fate);
+
+            let answer = lambda.push(space, SECRET, &commit).await;
+
+            assert_eq!(answer.outcome(), "accepted", "{part} {fate:?} {}", lambda.log());
+            assert_eq!(space.commit("shop").await.as_deref(), Some(&*commit), "{part} {fate:?}");
+            assert!(between.is_done(), "{part} was not asked for");
+        }
+    }
+}
