@@ -46,11 +46,7 @@ async fn a_restart_of_the_api_server_is_lived_through() {
     accepted(&function, &space, "refs/heads/late", NEWER).await;
     assert_eq!(space.commit("late").await.as_deref(), Some(NEWER));
 
-    let uses = || function.log().matches("the index is in use").count();
-    while uses() < 2 {
-        assert!(back.elapsed() < Duration::from_secs(60), "{}", function.log());
-        sleep(Duration::from_millis(50)).await;
-    }
+    function.logs_times("the index is in use", 2).await;
     println!("the index was in use again {:?} after the API server was back", back.elapsed());
     // The changes that an API server holds begin with its start: it answered 410, and the index was listed anew.
     assert!(function.log().contains("no longer has the changes"), "{}", function.log());

@@ -85,8 +85,13 @@ impl Function {
 
     /// Waits until it logs a message.
     pub async fn logs(&self, message: &str) {
+        self.logs_times(message, 1).await;
+    }
+
+    /// Waits until it has logged a message so many times.
+    pub async fn logs_times(&self, message: &str, times: usize) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !self.log().contains(message) {
+        while self.log().matches(message).count() < times {
             assert!(Instant::now() < deadline, "{message:?} is not in\n{}", self.log());
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
