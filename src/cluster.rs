@@ -133,16 +133,18 @@ impl Cluster {
     /// Tries until it succeeds, fails for good, or would have to try after `until`; heeds `Retry-After`.
     ///
     /// # Errors
-    /// The last attempt's.
+    /// The last attempt's; the one's before if the last was cut off.
     pub(crate) async fn retrying<T, F: Future<Output = Result<T, ApiError>>>(
         &self,
         until: Instant,
         mut attempt: impl FnMut() -> F,
     ) -> Result<T, ApiError> {
         let mut pause = FIRST_PAUSE;
+        let mut answered = None;
         loop {
             let error = match attempt().await {
                 Err(error) if error.is_passing() => error,
+                Err(ApiError::TooLate) => return Err(answered.unwrap_or(ApiError::TooLate)),
                 outcome => return outcome,
             };
             let _no_delivery = TROUBLE.try_with(|trouble| {
@@ -151,11 +153,15 @@ impl Cluster {
             });
             let wait = error.retry_after().unwrap_or_default().max(pause);
             if Instant::now() + wait >= until {
-                return Err(error);
+                // What cut the last attempt off says less than what the server answered before.
+                let is_cut_off = matches!(error, ApiError::TimedOut(..));
+                return Err(answered.filter(|_| is_cut_off).unwrap_or(error));
             }
             tracing::debug!(%error, "trying again");
             sleep(wait).await;
             pause = LONGEST_PAUSE.min(pause * 2);
+            // After a 429 nothing was done; of a request that was cut off, nobody knows.
+            answered = Some(error).filter(ApiError::may_have_been_done);
         }
     }
 
@@ -366,4 +372,38 @@ fn lean(mut gitrepo: GitRepo) -> GitRepo {
     let ObjectMeta { namespace, name, uid, generation, .. } = gitrepo.metadata;
     gitrepo.metadata = ObjectMeta { namespace, name, uid, generation, ..ObjectMeta::default() };
     gitrepo
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, sync::Arc};
+
+    use super::*;
+
+    /// What is said in the end where the first attempt fails so, and the second is cut off.
+    async fn said_after(first: ApiError) -> ApiError {
+        let silent = tower::service_fn(async |_: Request<Body>| {
+            std::future::pending::<Result<Response<Body>, std::io::Error>>().await
+        });
+        let cluster = Cluster::new(kube::Client::new(silent, "default"), Arc::default());
+        let first = Cell::new(Some(first));
+        let until = Instant::now() + Duration::from_secs(1);
+        let attempt = || {
+            let first = first.take();
+            async move { first.map_or_else(|| Err(ApiError::TooLate), Err) }
+        };
+        cluster.retrying::<(), _>(until, attempt).await.expect_err("both attempts fail")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_is_cut_off_hides_no_error_of_the_server() {
+        let error = ApiError::Passing(http::StatusCode::INTERNAL_SERVER_ERROR, None);
+        assert!(matches!(said_after(error).await, ApiError::Passing(..)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_cut_off_may_have_been_done_though_the_attempt_before_was_not() {
+        let busy = ApiError::Passing(http::StatusCode::TOO_MANY_REQUESTS, None);
+        assert!(said_after(busy).await.may_have_been_done());
+    }
 }
