@@ -22,6 +22,9 @@ const SECRET: &str = "correct horse battery staple";
 /// How many GitRepos are on one branch.
 const MANY: usize = 300;
 
+/// For how many seconds nothing has to change.
+const QUIET: usize = 10;
+
 /// Pushes, one after another.
 struct Pushes<'a> {
     space: &'a Space,
@@ -40,7 +43,15 @@ impl Pushes<'_> {
             sleep(Duration::from_millis(apart)).await;
             push(other, self.space, &first, &second).await
         };
-        let _answers = tokio::join!(earlier, later);
+        let (earlier, later) = tokio::join!(earlier, later);
+        // What is not done has to come again, and is not overtaken.
+        println!(
+            "{} {}, {} {}",
+            earlier.outcome(),
+            earlier.body["counts"],
+            later.outcome(),
+            later.body["counts"]
+        );
         self.at.clone_from(&second);
         second
     }
@@ -52,10 +63,19 @@ async fn push(function: &Function, space: &Space, before: &str, after: &str) -> 
     function.deliver_github("push", SECRET, &payload).await
 }
 
-/// How many GitRepos are not at a commit.
+/// How many GitRepos are not at a commit, once nothing has changed for a while: patches go on after the answer.
 async fn elsewhere(space: &Space, names: &[String], commit: &str) -> usize {
-    let at = join_all(names.iter().map(|name| space.commit(name))).await;
-    at.iter().filter(|at| at.as_deref() != Some(commit)).count()
+    let (mut last, mut quiet) = (usize::MAX, 0);
+    loop {
+        let at = join_all(names.iter().map(|name| space.commit(name))).await;
+        let now = at.iter().filter(|at| at.as_deref() != Some(commit)).count();
+        quiet = if now == last { quiet + 1 } else { 0 };
+        last = now;
+        if now == 0 || quiet == QUIET {
+            return now;
+        }
+        sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn started(space: &Space, variables: &[(&str, &str)]) -> Function {
