@@ -20,32 +20,18 @@ pub(crate) fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Arc, Barrier,
-        atomic::{AtomicBool, Ordering},
-    };
+    use std::{sync::mpsc, time::Duration};
 
     use super::*;
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
     async fn others_are_served_while_a_large_body_is_worked_on() {
-        let (working, served) = (Arc::new(Barrier::new(2)), Arc::new(AtomicBool::new(false)));
-        let large = tokio::spawn({
-            let working = Arc::clone(&working);
-            async move {
-                aside(LARGE, || {
-                    working.wait();
-                })
-            }
+        let (serve, served) = mpsc::channel();
+        let large = tokio::spawn(async move {
+            tokio::spawn(async move { serve.send(()) });
+            aside(LARGE, || served.recv_timeout(Duration::from_secs(10)).is_ok())
         });
-        let other = tokio::spawn({
-            let served = Arc::clone(&served);
-            async move { served.store(true, Ordering::SeqCst) }
-        });
-        other.await.expect("is served");
-        assert!(served.load(Ordering::SeqCst) && !large.is_finished());
-        working.wait();
-        large.await.expect("is done");
+        assert!(large.await.expect("is done"));
     }
 
     #[tokio::test]

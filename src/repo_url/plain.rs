@@ -59,8 +59,8 @@ mod tests {
 
     use super::*;
 
-    /// Pieces of which texts are made that are nearly plain.
-    const PIECES: [&str; 40] = [
+    /// Of what texts are made that are plain or nearly so.
+    const STARTS: [&str; 9] = [
         "https://",
         "http://",
         "ssh://",
@@ -68,12 +68,16 @@ mod tests {
         "git://",
         "git@",
         "git+ssh://",
-        "://",
+        "HTTPS://",
+        "me@",
+    ];
+    const HOSTS: [&str; 16] = [
         "github.com",
         "git.acme.example",
         "www.github.com",
         "ssh.github.com",
         "dev.azure.com",
+        "ssh.dev.azure.com",
         "acme.visualstudio.com",
         "git-codecommit.eu-central-1.amazonaws.com",
         "127.0.0.1",
@@ -81,32 +85,43 @@ mod tests {
         "a.1",
         "xn--bcher-kva.example",
         "Git.Example",
-        ":",
-        ":443",
-        ":22",
-        "/",
-        "//",
-        "/scm/",
+        "git.example.",
+        "git..example",
+        "localhost",
+    ];
+    const BETWEEN: [&str; 6] = ["/", ":", "//", ":443/", ":22/", ":/"];
+    const SEGMENTS: [&str; 18] = [
         "acme",
         "Shop",
         "shop.git",
         ".git",
         ".",
         "..",
-        "%2e",
+        "",
+        "%2e%2e",
         "_git",
+        "_ssh",
         "_full",
+        "_optimized",
         "v3",
-        "?x",
-        "#x",
-        "@",
-        "é",
+        "scm",
+        "a?x",
+        "a#x",
+        "\u{e9}",
+        "443",
     ];
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4_000))]
+
         #[test]
-        fn the_short_way_leads_where_the_long_one_leads(pieces in prop::collection::vec(0..PIECES.len(), 1..7)) {
-            let text: String = pieces.into_iter().filter_map(|piece| PIECES.get(piece)).copied().collect();
+        fn the_short_way_leads_where_the_long_one_leads(
+            start in prop::sample::select(&STARTS[..]),
+            host in prop::sample::select(&HOSTS[..]),
+            between in prop::sample::select(&BETWEEN[..]),
+            segments in prop::collection::vec(prop::sample::select(&SEGMENTS[..]), 1..5),
+        ) {
+            let text = format!("{start}{host}{between}{}", segments.join("/"));
             if let Some(plain) = parse(&text) {
                 prop_assert_eq!(Some(plain), RepoUrl::parse_anything(&text), "{}", text);
             }
