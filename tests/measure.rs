@@ -9,7 +9,7 @@ mod support;
 mod cold_start;
 #[path = "measure/counts.rs"]
 mod counts;
-#[path = "measure/index.rs"]
-mod index;
+#[path = "measure/runtime_api.rs"]
+mod runtime_api;
 #[path = "measure/second_scan.rs"]
 mod second_scan;

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, BufReader},
+    path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
@@ -38,9 +39,7 @@ impl Function {
     /// Starts it on the space's API server with more variables, and waits until it listens.
     pub async fn start(space: &Space, variables: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let program = std::env::var_os("FLEET_WEBHOOK_PROGRAM")
-            .unwrap_or_else(|| env!("CARGO_BIN_EXE_fleet-webhook").into());
-        let mut command = Command::new(program);
+        let mut command = Command::new(Self::program());
         command
             .env_clear()
             .env("KUBECONFIG", &space.kubeconfig)
@@ -76,6 +75,12 @@ impl Function {
         };
         let client = Client::builder().build().expect("a client");
         Self { url: format!("http://127.0.0.1:{port}"), process, log, client }
+    }
+
+    /// The program that is started: that of this build, or another one of `FLEET_WEBHOOK_PROGRAM`.
+    pub fn program() -> PathBuf {
+        let other = std::env::var_os("FLEET_WEBHOOK_PROGRAM");
+        other.unwrap_or_else(|| env!("CARGO_BIN_EXE_fleet-webhook").into()).into()
     }
 
     /// Everything it logged so far.

@@ -21,6 +21,7 @@ pub mod kubeconfig;
 pub mod lambda;
 #[cfg(feature = "lambda")]
 pub mod moto;
+pub mod process;
 pub mod real_cluster;
 pub mod reported;
 pub mod sender;
