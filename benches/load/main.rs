@@ -1,8 +1,7 @@
 //! What the service costs beside what it cannot do without, in one run on a real API server, and the table and the plots
 //! of `docs/measured.md`:
 //!
-//!     cargo build --release
-//!     FLEET_WEBHOOK_PROGRAM=target/release/fleet-webhook cargo bench --bench load
+//!     cargo bench --bench load
 //!
 //! It needs what `tests/tools/cluster` builds. `LOAD_SIZES=10,100` is for a trial. Bare patches, the floor, are the service's own status patches from here,
 //! as the same account over the same kind of connection, in turn with the deliveries.
