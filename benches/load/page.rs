@@ -147,7 +147,7 @@ fn forged(text: &mut String, forged: &Forged) {
 fn write_burst(text: &mut String, burst: &Burst, after_flood: u64) {
     writeln!(
         text,
-        "\n{} pushes of as many repositories at once, each on its own connection and followed by one GitRepo among 10,000: {} of them \
+        "\n{} pushes of as many repositories at once, each on its own connection and followed by one GitRepo: {} of them \
          taken, all answered after {}, half of them after {}. At most {} MiB were resident; {} MiB after the flood before it.",
         thousands(burst.deliveries),
         if burst.accepted == burst.deliveries { "all".to_owned() } else { thousands(burst.accepted) },
