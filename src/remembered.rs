@@ -84,6 +84,11 @@ impl<T: Clone> Remembered<T> {
         self.kept().as_ref().map(|kept| (kept.value.clone(), kept.age()))
     }
 
+    /// What a read found that began at `since` or later.
+    pub(crate) fn since(&self, since: Instant) -> Option<T> {
+        self.kept().as_ref().filter(|kept| kept.began >= since).map(|kept| kept.value.clone())
+    }
+
     /// Forgets what is kept if it is at least of this age.
     pub(crate) fn forget(&self, age: Duration) {
         let mut kept = self.kept();

@@ -50,6 +50,7 @@ struct Failed(ApiError, Instant);
 /// All GitRepos as they were.
 #[derive(Debug)]
 struct Snapshot {
+    began: Instant,
     scanned: Arc<Scanned>,
     /// The same with the namespaces, scanned where that is less work than lists by name.
     with_namespaces: Remembered<Result<Arc<Scanned>, ApiError>>,
@@ -98,8 +99,7 @@ impl SharedScan {
         scan: &Scan,
         repository: &Repository,
     ) -> Option<Result<Found, ApiError>> {
-        let (scanned, _) = self.last.last().filter(|(_, age)| *age <= since.elapsed())?;
-        let snapshot = match scanned {
+        let snapshot = match self.last.since(since)? {
             Ok(snapshot) => snapshot,
             // It was tried for as long as this delivery has time.
             Err(Failed(error, _)) => return Some(Err(error)),
@@ -167,13 +167,14 @@ impl SharedScan {
         since: Instant,
     ) -> Result<Arc<Snapshot>, ApiError> {
         let arrived = Instant::now();
-        let good = |snapshot: &Result<_, Failed>, age| match snapshot {
-            Ok(_) => age < ttl || age <= since.elapsed(),
+        let good = |snapshot: &Result<Arc<Snapshot>, Failed>, age| match snapshot {
+            Ok(snapshot) => age < ttl || snapshot.began >= since,
             // Who waited for it has tried as long.
             Err(Failed(_, at)) => *at >= arrived || at.elapsed() < failure_ttl,
         };
         let (last, kept) = (Arc::clone(&self.last), self.cache_ttl.max(CONFIRMATION_TTL));
         let take = Box::pin(async move {
+            let began = Instant::now();
             let scanned = scan.all(Include::Nothing, None).await;
             let scanned = scanned.map_err(|error| Failed(error, Instant::now()))?;
             // Forgotten when nobody may use it any more.
@@ -182,7 +183,7 @@ impl SharedScan {
                 last.forget(kept);
             });
             let (with_namespaces, read) = (Remembered::default(), Mutex::default());
-            Ok(Arc::new(Snapshot { scanned, with_namespaces, read }))
+            Ok(Arc::new(Snapshot { began, scanned, with_namespaces, read }))
         });
         self.last.get(good, take).await.map_err(|Failed(error, _)| error)
     }
