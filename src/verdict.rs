@@ -324,6 +324,12 @@ impl<'a> Judge<'a> {
         matches!(self.global, Check::Refused(_)) || self.rejects_unsigned()
     }
 
+    /// What keeps the global secret from being read, for the log.
+    pub fn why_global_unavailable(&self) -> String {
+        let why = self.store.global_trouble().map(|why| format!(": {why}")).unwrap_or_default();
+        format!("the global secret cannot be read{why}")
+    }
+
     fn checks(&self) -> impl Iterator<Item = &Check> {
         std::iter::once(&self.global).chain(self.own.values())
     }

@@ -52,7 +52,7 @@ impl Plan {
             plan.patch_none_of_several();
         }
         if judge.global_unavailable() && !judge.any_verified() {
-            plan.unavailable = Some("the global secret cannot be read".to_owned());
+            plan.unavailable = Some(judge.why_global_unavailable());
         }
         plan
     }

@@ -108,6 +108,12 @@ impl SecretStore {
         self.source.place()
     }
 
+    /// Why the last read of the global secret failed, for the log.
+    pub(crate) fn global_trouble(&self) -> Option<String> {
+        let (outcome, _) = self.global.outcome.last()?;
+        outcome.err().map(|error| error.to_string())
+    }
+
     /// Asks a secret about a delivery, which `verify` knows.
     pub async fn check(
         &self,

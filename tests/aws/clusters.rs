@@ -78,7 +78,8 @@ async fn a_kubeconfig_that_is_not_there_is_looked_for_seldom_and_found_within_te
     let (space, moto) = (Space::embedded().await, Moto::start().await);
     gitrepo(&space).await;
     let mut variables = moto.variables();
-    variables.extend([("KUBECONFIG_SECRET_ID", "late"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "3")]);
+    // In time enough for each look: one that is cut off is another request.
+    variables.extend([("KUBECONFIG_SECRET_ID", "late"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "30")]);
     let lambda = Lambda::start(&variables).await;
     for _ in 0..3 {
         assert_eq!(push(&lambda, &space, NEW).await["errorType"], "unavailable");

@@ -71,3 +71,20 @@ async fn what_cannot_be_read_or_patched_in_time_is_told_to_whom_a_secret_verifie
         assert_eq!(stranger.body.get("detail"), None, "{fault:?} {}", stranger.body);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_keeps_the_global_secret_from_being_read_is_in_the_log_and_in_no_answer() {
+    let space = Space::embedded().await;
+    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    space.fail(Fault::always(Method::GET, "/secrets/", 403));
+    let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.body.get("detail")), (503, None), "{}", answer.body);
+    let line = &function.deliveries_logged(1).await[0];
+    let detail = line["detail"].as_str().unwrap();
+    assert!(detail.starts_with("the global secret cannot be read: "), "{detail}");
+    assert!(detail.contains("forbidden: the API server answered"), "{detail}");
+}
