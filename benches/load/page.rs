@@ -180,9 +180,11 @@ fn mib(kib: u64) -> String {
 }
 
 fn bytes(number: usize) -> String {
+    let kib = number as f64 / 1024.0;
     match number {
-        ..1_000_000 => format!("{} KiB", number.div_ceil(1024)),
-        _ => format!("{} MiB", number.div_ceil(1024 * 1024)),
+        0..10_000 => format!("{kib:.1} KiB"),
+        10_000..1_000_000 => format!("{kib:.0} KiB"),
+        _ => format!("{:.0} MiB", kib / 1024.0),
     }
 }
 
