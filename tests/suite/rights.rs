@@ -127,3 +127,27 @@ async fn without_the_component_gitrepos_with_their_own_secret_are_left_out_and_t
     assert!(answers.log.contains("secret_forbidden"));
     assert!(answers.log.contains("knative/components/gitrepo-secrets"), "{}", answers.log);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs the real API server: tests/README.md"]
+async fn credentials_that_the_api_server_does_not_know_are_told_in_its_own_words_with_what_to_renew()
+ {
+    let space = Space::real().await;
+    let kubeconfig = std::fs::read(&space.kubeconfig).unwrap();
+    let mut kubeconfig: Value = serde_json::from_slice(&kubeconfig).unwrap();
+    kubeconfig["users"][0]["user"]["token"] = json!("of nobody");
+    std::fs::write(&space.kubeconfig, kubeconfig.to_string()).unwrap();
+    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", function.log());
+    assert_eq!(answer.body.get("detail"), None, "{}", answer.body);
+    let line = &function.deliveries_logged(1).await[0];
+    let detail = line["detail"].as_str().unwrap_or_default();
+    let words = "the API server does not know the credentials: Unauthorized (";
+    assert!(detail.contains(words), "{line}");
+    assert_eq!(space.commit("shop").await, None);
+}
