@@ -51,6 +51,22 @@ fn every_outcome_and_reason_is_promised_and_explained() {
     }
 }
 
+#[test]
+fn what_explain_says_of_each_reason_is_on_the_page() {
+    let page = read("docs/nothing-happens.md");
+    let source = read("src/explain.rs");
+    let (_, reasons) = source.split_once("let why = match reason {").expect("is there");
+    let (reasons, _) = reasons.split_once("};").expect("ends");
+    let texts = reasons.split('"').skip(1).step_by(2);
+    // Between what it fills in.
+    let parts = texts.flat_map(|text| text.split(['{', '}']).step_by(2)).map(str::trim);
+    let parts: Vec<_> = parts.filter(|part| part.len() > 8).collect();
+    assert!(parts.len() > 10, "they are found: {parts:?}");
+    for part in parts {
+        assert!(page.contains(part), "{part:?} is not in docs/nothing-happens.md");
+    }
+}
+
 /// What the variants of a file's enums are called outside.
 fn named(file: &str) -> Vec<String> {
     let source = read(file);
