@@ -7,7 +7,12 @@ use tokio_util::task::TaskTracker;
 #[cfg(all(feature = "aws", feature = "knative"))]
 use crate::adapter::pull::{Holds, Pull};
 use crate::{
-    adapter::{destination::Destination, memory::Memory, readiness::Readiness, service::Service},
+    adapter::{
+        destination::Destination,
+        memory::Memory,
+        readiness::Readiness,
+        service::{Clock, Service},
+    },
     cluster::{Cluster, connect::connect, lookup::Lookup},
     config::{Config, GlobalSecret, Platform, UnsignedDeliveries},
     receiver::{Receiver, patch::Patcher},
@@ -67,6 +72,7 @@ impl Assembly {
             memory: Memory::for_bodies_of(config.max_body_bytes),
             max_body_bytes: config.max_body_bytes,
             deadline: config.deadline,
+            clock: Clock::default(),
         };
         Ok(Self {
             service,

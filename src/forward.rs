@@ -1,10 +1,8 @@
 //! Forwards verified deliveries to queues, for clusters that nobody can reach; `adapter/pull` takes them there.
 
-use std::time::Instant;
-
 use futures::future::join_all;
 use jiff::Timestamp;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     aws::sqs::Queue,
@@ -77,7 +75,7 @@ impl Forwarder {
         let send = |queue: &Queue| {
             let (queue, message) = (queue.clone(), message.clone());
             async move {
-                let sent = timeout_at(until.into(), queue.send(message)).await;
+                let sent = timeout_at(until, queue.send(message)).await;
                 let sent = sent.unwrap_or_else(|_elapsed| Err("no answer in time".to_owned()));
                 sent.map_err(|error| {
                     tracing::warn!(queue = queue.url(), error, "the queue did not take a delivery");

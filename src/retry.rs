@@ -2,13 +2,12 @@
 
 mod message;
 
-use std::time::Instant;
-
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use jiff::Timestamp;
-use reqwest::{Certificate, Client, redirect::Policy};
+use reqwest::{Certificate, Client, Request, Response, redirect::Policy};
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
+use tower::{ServiceExt as _, util::BoxCloneSyncService};
 
 pub(crate) use self::message::pack_within;
 pub use self::message::{Message, NoDelivery};
@@ -42,9 +41,12 @@ enum Target {
 /// Takes [CloudEvents](https://github.com/cloudevents/spec/blob/main/cloudevents/bindings/http-protocol-binding.md) in binary mode.
 #[derive(Debug)]
 struct Sink {
-    client: Client,
+    carrier: Carrier,
     url: String,
 }
+
+/// Carries a request to a sink; says why it could not.
+pub type Carrier = BoxCloneSyncService<Request, Response, String>;
 
 /// Why a delivery could not be handed over.
 #[derive(Debug, thiserror::Error)]
@@ -89,7 +91,13 @@ impl RetryQueue {
             .tls_certs_merge(authorities.map_err(untrusted)?)
             .build()
             .map_err(untrusted)?;
-        Ok(Self::new(Target::Sink(Sink { client, url }), max_body_bytes))
+        let client = client.map_err(|error: reqwest::Error| causes(&error.without_url()));
+        Ok(Self::sink_behind(Carrier::new(client), url, max_body_bytes))
+    }
+
+    /// A sink that is reached in another way than over the network.
+    pub fn sink_behind(carrier: Carrier, url: String, max_body_bytes: usize) -> Self {
+        Self::new(Target::Sink(Sink { carrier, url }), max_body_bytes)
     }
 
     fn new(target: Target, max_body_bytes: usize) -> Self {
@@ -110,7 +118,7 @@ impl RetryQueue {
         let may_compress = !matches!(self.target, Target::Sink(_));
         let message = pack_within(self.message_limit, may_compress, delivery, received);
         let message = message.ok_or_else(|| HandOverError::TooLarge(delivery.raw().len()))?;
-        let sent = timeout_at(until.into(), async {
+        let sent = timeout_at(until, async {
             match &self.target {
                 #[cfg(feature = "aws")]
                 Target::Sqs(queue) => queue.send(message).await.map_err(HandOverError::Unreachable),
@@ -130,22 +138,22 @@ impl Sink {
     ) -> Result<(), HandOverError> {
         let mut tracing = HeaderMap::new();
         trace.apply(&mut tracing);
-        let request = self
-            .client
-            .post(&self.url)
-            .headers(tracing)
+        let mut request = http::Request::builder()
+            .method(Method::POST)
+            .uri(&self.url)
             .header(header::CONTENT_TYPE, "application/json")
             .header("ce-specversion", "1.0")
             .header("ce-type", EVENT_TYPE)
             .header("ce-source", EVENT_SOURCE)
             .header("ce-id", hex::encode(Sha256::digest(&message)))
             .header("ce-time", received.to_string())
-            .body(message);
-        let answer = request
-            .send()
-            .await
+            .body(message)
+            .map_err(|error| HandOverError::Unreachable(error.to_string()))?;
+        request.headers_mut().extend(tracing);
+        let request = Request::try_from(request)
             .map_err(|error| HandOverError::Unreachable(causes(&error.without_url())))?;
-        match answer.status() {
+        let answer = self.carrier.clone().oneshot(request).await;
+        match answer.map_err(HandOverError::Unreachable)?.status() {
             status if status.is_success() => Ok(()),
             status => Err(HandOverError::Refused(status)),
         }

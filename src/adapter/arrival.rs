@@ -1,11 +1,9 @@
 //! When and how a delivery came: its deadline, its trace, and who sent it; the drivers know, `service` and `log` ask.
 
-use std::{
-    net::IpAddr,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, time::Duration};
 
 use http::{HeaderMap, request::Parts};
+use tokio::time::Instant;
 
 use crate::trace::{self, TraceContext};
 

@@ -1,12 +1,12 @@
 //! Reads a request's body whole: in time, within the limit, and without what else its chunks would hold on to.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use http_body_util::BodyExt as _;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::memory::Room;
 use crate::outcome::Kind;
@@ -47,7 +47,7 @@ pub(super) async fn read(
     // Copied together: each chunk may be a few bytes of a whole read buffer, which it would hold on to.
     let mut whole = BytesMut::with_capacity(announced.min(FIRST_BUFFER));
     loop {
-        let frame = timeout_at(deadline.into(), body.frame()).await;
+        let frame = timeout_at(deadline, body.frame()).await;
         let frame = match frame.map_err(|_elapsed| INCOMPLETE)? {
             None => return Ok(whole.freeze()),
             Some(frame) => frame.map_err(|_broken| INCOMPLETE)?,
@@ -56,7 +56,7 @@ pub(super) async fn read(
         if whole.len().saturating_add(chunk.len()) > limit {
             return Err(TOO_LARGE);
         }
-        let room = timeout_at(deadline.into(), room.take(chunk.len())).await;
+        let room = timeout_at(deadline, room.take(chunk.len())).await;
         room.map_err(|_elapsed| NO_ROOM)?;
         whole.extend_from_slice(&chunk);
     }
@@ -76,7 +76,7 @@ mod tests {
     const LIMIT: usize = 1024 * 1024;
 
     async fn read_in(room: &mut Room<'_>, length: usize) -> Result<Bytes, Refused> {
-        let deadline = (tokio::time::Instant::now() + Duration::from_secs(4)).into_std();
+        let deadline = Instant::now() + Duration::from_secs(4);
         let mut body = Body::from(vec![b' '; length]);
         read(&HeaderMap::new(), &mut body, room, LIMIT, deadline).await
     }

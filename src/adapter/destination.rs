@@ -132,7 +132,7 @@ mod tests {
             (signed_at + SignedDuration::from_mins(6), Kind::Unauthorized),
         ] {
             // As an event that brings it back may say.
-            let progress = Progress::redelivery(deadline, signed_at, judged_at);
+            let progress = Progress::redelivery(deadline, signed_at, judged_at, judged_at);
             let outcome = forwarder().receive(provider, &delivery, &progress).await;
             assert_eq!(outcome.kind, kind, "{outcome:?}");
         }

@@ -7,7 +7,7 @@ mod queue;
 use std::{
     convert::Infallible,
     panic::{AssertUnwindSafe, catch_unwind},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use axum::{Router, body::Body, response::Response};
@@ -23,7 +23,7 @@ use serde_json::{
     json,
     value::{RawValue, to_raw_value},
 };
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tower::{Service as _, ServiceExt as _};
 
 use crate::{
@@ -49,20 +49,27 @@ pub async fn serve(
     service: Service,
     announced: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
-    let router = router(service.clone());
+    let function = Function::new(service);
     let announced = announced.boxed().shared();
     let handle = |event: LambdaEvent<Box<RawValue>>| {
-        let (service, router, announced) = (service.clone(), router.clone(), announced.clone());
+        let (function, announced) = (function.clone(), announced.clone());
         // Boxed, or the compiler nests the types of all that it calls in one, deeper than it can look.
         async move {
-            let until = deadline(&event.context, service.deadline);
-            let handled = handle(&service, router, event);
-            let (answer, _) = tokio::join!(handled, timeout_at(until.into(), announced));
+            let until = deadline(&event.context, function.service.deadline);
+            let handled = function.handle(event);
+            let (answer, _) = tokio::join!(handled, timeout_at(until, announced));
             answer
         }
         .boxed_local()
     };
     Runtime::new(service_fn(handle)).run().await
+}
+
+/// Answers events, one after the other.
+#[derive(Clone, Debug)]
+pub struct Function {
+    service: Service,
+    router: Router,
 }
 
 /// What tells the kinds of events apart. A sender has no say in it: what he sends is inside `body`.
@@ -76,30 +83,43 @@ struct Shape<'a> {
     records: Option<&'a RawValue>,
 }
 
-async fn handle(
-    service: &Service,
-    router: Router,
-    event: LambdaEvent<Box<RawValue>>,
-) -> Result<Box<RawValue>, Diagnostic> {
-    let LambdaEvent { payload, context } = event;
-    let invocation = Invocation {
-        request_id: context.request_id.clone(),
-        deadline: deadline(&context, service.deadline),
-    };
-    match serde_json::from_str(payload.get()) {
-        Ok(Shape { request_context: Some(_), .. }) => {
-            Ok(http(service, router, &payload, context, invocation).await)
+impl Function {
+    /// With what answers requests.
+    pub fn new(service: Service) -> Self {
+        Self { router: router(service.clone()), service }
+    }
+
+    /// Answers an event of any kind.
+    ///
+    /// # Errors
+    /// The event is of no kind, or could not be dealt with: Lambda sends it again.
+    pub async fn handle(
+        &self,
+        event: LambdaEvent<Box<RawValue>>,
+    ) -> Result<Box<RawValue>, Diagnostic> {
+        let (service, LambdaEvent { payload, context }) = (&self.service, event);
+        let invocation = Invocation {
+            request_id: context.request_id.clone(),
+            deadline: deadline(&context, service.deadline),
+        };
+        let arn = context.invoked_function_arn.clone();
+        match serde_json::from_str(payload.get()) {
+            Ok(Shape { request_context: Some(_), .. }) => {
+                Ok(http(service, self.router.clone(), &payload, context, invocation).await)
+            }
+            Ok(Shape { detail_type: Some(_), .. }) => {
+                events::codecommit(service, &payload, &invocation, &arn).await
+            }
+            Ok(Shape { records: Some(_), .. })
+                if codecommit::is_trigger(payload.get().as_bytes()) =>
+            {
+                events::codecommit(service, &payload, &invocation, &arn).await
+            }
+            Ok(Shape { records: Some(records), .. }) => {
+                queue::redeliver(service, records, &invocation).await.ok_or_else(unknown)
+            }
+            _ => Err(unknown()),
         }
-        Ok(Shape { detail_type: Some(_), .. }) => {
-            events::codecommit(service, &payload, &invocation, &context.invoked_function_arn).await
-        }
-        Ok(Shape { records: Some(_), .. }) if codecommit::is_trigger(payload.get().as_bytes()) => {
-            events::codecommit(service, &payload, &invocation, &context.invoked_function_arn).await
-        }
-        Ok(Shape { records: Some(records), .. }) => {
-            queue::redeliver(service, records, &invocation).await.ok_or_else(unknown)
-        }
-        _ => Err(unknown()),
     }
 }
 
@@ -132,8 +152,8 @@ async fn http(
     let Ok(request) = serde_json::from_str(event.get()) else { return malformed() };
     let event = LambdaEvent::new(with_repeated_headers(request), context);
     // Hostile hosts, query strings and base64 make lambda_http panic while it converts the request.
-    let mut adapter = Adapter::from(serve);
-    match catch_unwind(AssertUnwindSafe(|| adapter.call(event))) {
+    let called = catch_unwind(AssertUnwindSafe(|| Adapter::from(serve).call(event)));
+    match called {
         Ok(answer) => {
             let Ok(response) = answer.await;
             raw(&response)

@@ -3,7 +3,6 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use tokio::{
     select,
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -133,7 +132,7 @@ impl Pull {
         service: &Service,
     ) {
         let oldest = messages.iter().filter_map(|message| message.sent).min();
-        let age = oldest.map(|sent| Timestamp::now().duration_since(sent).unsigned_abs());
+        let age = oldest.map(|sent| service.clock.now().duration_since(sent).unsigned_abs());
         service.metrics.queue_received(self.holds.name(), messages.len(), age);
         for message in messages {
             let place = places.split(1);
@@ -179,7 +178,7 @@ impl Pull {
         let mut room = service.memory.room();
         room.take(message.body.len().max(delivery.delivery.raw().len())).await;
         let room = room.work().await;
-        let deadline = (Instant::now() + HANDLING).into_std();
+        let deadline = Instant::now() + HANDLING;
         let arrival = Arrival::of_queued(deadline, Some(message.id.clone()));
         let outcome = service.take_again(delivery, Some(room), judged_at, arrival).await;
         let done = self.holds.is_done(outcome.kind);

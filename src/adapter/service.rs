@@ -2,12 +2,13 @@
 //! `http` and `lambda/*` bring it, `arrival` says when and how it came.
 
 use std::{
+    fmt,
     sync::{Arc, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use jiff::Timestamp;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -51,6 +52,37 @@ pub struct Service {
     pub max_body_bytes: usize,
     /// How long an answer may take.
     pub deadline: Duration,
+    /// What time it is.
+    pub clock: Clock,
+}
+
+/// The clock on the wall.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+
+impl Clock {
+    /// A clock that says what it is told to say.
+    pub fn new(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time.
+    pub(super) fn now(&self) -> Timestamp {
+        (self.0)()
+    }
+}
+
+/// The system's.
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new(Timestamp::now)
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clock").field(&self.now()).finish()
+    }
 }
 
 /// A delivery whose sender is known, as far as its headers say; all that it holds is given back when it is dropped.
@@ -108,7 +140,8 @@ impl Service {
             let trace = TraceContext::from_headers(delivery.headers());
             let arrival = Arrival { trace, ..arrival };
             // What is not done in time is stopped: it comes again.
-            let progress = Progress::redelivery(arrival.deadline, waited_since, judged_at);
+            let (deadline, now) = (arrival.deadline, service.clock.now());
+            let progress = Progress::redelivery(deadline, waited_since, judged_at, now);
             let progress = Arc::new(progress.ending_at_deadline());
             let received = Arc::new(Received::new(delivery, room));
             let outcome = service.receive(received, progress, &arrival.trace).await;
@@ -129,7 +162,7 @@ impl Service {
     async fn receive_or_queue(&self, received: Received, arrival: &Arrival) -> Outcome {
         let left = arrival.deadline.saturating_duration_since(Instant::now());
         let kept = self.retry.as_ref().map_or(Duration::ZERO, |_| HAND_OVER_TIME.min(left / 4));
-        let mut progress = Progress::new(arrival.deadline - kept);
+        let mut progress = Progress::new(arrival.deadline - kept, self.clock.now());
         if arrival.request_id.is_some() {
             progress = progress.ending_at_deadline();
         }
@@ -162,7 +195,7 @@ impl Service {
         let trouble = Trouble::default();
         let work = TROUBLE.scope(Arc::clone(&trouble), TRACE.scope(trace.clone(), work));
         let mut work = self.tasks.spawn(work);
-        let done = timeout_at(progress.deadline().into(), &mut work).await;
+        let done = timeout_at(progress.deadline(), &mut work).await;
         let (step, early) = (progress.step(), Outcome { standing: progress.standing(), ..early });
         match done {
             Ok(Ok(outcome)) => return outcome,

@@ -56,11 +56,10 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Received now; it has to be answered by `deadline`.
-    pub fn new(deadline: impl Into<Instant>) -> Self {
-        let now = Timestamp::now();
+    /// Received `now`; it has to be answered by `deadline`.
+    pub fn new(deadline: Instant, now: Timestamp) -> Self {
         Self {
-            deadline: deadline.into(),
+            deadline,
             came: (now, Instant::now()),
             received: now,
             judged_at: now,
@@ -74,19 +73,12 @@ impl Progress {
 
     /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`.
     pub fn redelivery(
-        deadline: impl Into<Instant>,
+        deadline: Instant,
         received: Timestamp,
         judged_at: Timestamp,
+        now: Timestamp,
     ) -> Self {
-        let now = Self::new(deadline);
-        Self { received: received.min(now.received), judged_at, ..now }
-    }
-
-    /// By a clock that says `now` at this moment.
-    #[must_use]
-    pub fn by_the_clock(self, now: Timestamp) -> Self {
-        let received = if self.received == self.came.0 { now } else { self.received.min(now) };
-        Self { received, judged_at: now, came: (now, self.came.1), ..self }
+        Self { received: received.min(now), judged_at, ..Self::new(deadline, now) }
     }
 
     /// Nothing goes on after the deadline, patches neither.
@@ -140,8 +132,8 @@ impl Progress {
     }
 
     /// By when it has to be answered.
-    pub fn deadline(&self) -> std::time::Instant {
-        self.deadline.into_std()
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
     }
 
     /// Whether nothing goes on after the deadline.

@@ -1,11 +1,13 @@
 //! The Git server of the simulation: the pushes of its refs, and the deliveries that tell of them.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use fleet_webhook::delivery::Delivery;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Sha256;
+
+use crate::{replica::Brought, world::SECRETS};
 
 pub const REPOSITORY: &str = "https://github.com/acme/shop";
 
@@ -35,13 +37,14 @@ impl Push {
         (branch < BRANCHES.len()).then_some(Self { branch, number })
     }
 
-    /// The delivery that tells of it, signed; with what the ref was before, or without.
-    pub fn delivery(self, secret: &str, says_before: bool) -> Delivery {
+    /// The delivery of a hook that tells of it, signed; with what the ref was before, or without.
+    pub fn delivery(self, hook: usize, says_before: bool) -> Brought {
         let before = match says_before {
             true => commit(self.branch, self.number - 1),
             false => String::new(),
         };
-        signed(&format!("refs/heads/{}", self.branch()), &before, &self.commit(), secret)
+        let full_ref = format!("refs/heads/{}", self.branch());
+        signed(&full_ref, &before, &self.commit(), hook, SECRETS[hook])
     }
 }
 
@@ -51,11 +54,23 @@ pub fn commit(branch: usize, number: u64) -> String {
 }
 
 /// A delivery of somebody who does not know the secret.
-pub fn forged() -> Delivery {
-    signed("refs/heads/main", &commit(0, 0), &"f".repeat(40), "guessed")
+pub fn forged() -> Brought {
+    signed("refs/heads/main", &commit(0, 0), &"f".repeat(40), 0, "guessed")
 }
 
-fn signed(full_ref: &str, before: &str, after: &str, secret: &str) -> Delivery {
+/// Of which push a message of the queue tells, and by which hook; `None` of one that was made up.
+pub fn told_by(message: &[u8]) -> Option<(Push, usize)> {
+    let message: Value = serde_json::from_slice(message).ok()?;
+    let body = BASE64_STANDARD.decode(message["body"].as_str()?).ok()?;
+    let body: Value = serde_json::from_slice(&body).ok()?;
+    let headers = message["headers"].as_array()?;
+    let hook = headers.iter().find(|pair| pair[0] == HOOK)?[1].as_str()?.parse().ok()?;
+    Some((Push::of(body["after"].as_str()?)?, hook))
+}
+
+const HOOK: &str = "x-hook";
+
+fn signed(full_ref: &str, before: &str, after: &str, hook: usize, secret: &str) -> Brought {
     let body = json!({
         "ref": full_ref, "before": before, "after": after, "created": false, "deleted": false,
         "head_commit": { "id": after },
@@ -70,8 +85,9 @@ fn signed(full_ref: &str, before: &str, after: &str, secret: &str) -> Delivery {
         ("content-type", "application/json"),
         ("x-github-event", "push"),
         ("x-hub-signature-256", &proof),
+        (HOOK, &hook.to_string()),
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("one"));
     }
-    Delivery::new(headers, Bytes::from(body)).expect("is JSON")
+    Brought { headers, body: Bytes::from(body), queued: false }
 }

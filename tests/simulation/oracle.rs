@@ -65,7 +65,7 @@ pub fn judge(
         let gitrepo = &held[name];
         let announced = gitrepo["status"]["webhookCommit"].as_str();
         // A function takes it back with the next delivery alone.
-        let may_be_left = conditions.kills && conditions.on_lambda;
+        let may_be_left = conditions.kills && conditions.functions > 0;
         if !may_be_left
             && !made.interval
             && gitrepo["spec"]["pollingInterval"] == "1h"

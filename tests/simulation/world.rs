@@ -9,23 +9,23 @@ use std::{
 };
 
 use axum::body::Body;
-use fleet_webhook::outcome::Kind;
-use http::{Method, Request, header};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, header};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 use tower::ServiceExt as _;
 
 use crate::{
     api_server::{ADMIN_TOKEN, ApiServer},
     chance::Chance,
-    git::{BRANCHES, Push, REPOSITORY, commit, forged},
+    git::{BRANCHES, Push, REPOSITORY, commit, forged, told_by},
     oracle::{Receipt, Verdict, judge},
-    replica::{Answer, Replica},
+    replica::{Answer, Brought, Replica},
 };
 
 pub const FLEET: &str = "cattle-fleet-system";
@@ -44,14 +44,15 @@ const BUSY: u64 = 12_000;
 #[derive(Debug)]
 pub struct Conditions {
     replicas: usize,
-    pub on_lambda: bool,
+    /// How many of them are functions; the last ones.
+    pub functions: usize,
     pub says_before: bool,
     pub clocks_differ: bool,
     /// How many requests of a hundred meet a fault.
     faults: u64,
     /// How long a request takes at the most, one way, in milliseconds.
     slowest: u64,
-    has_queue: bool,
+    pub has_queue: bool,
     pub kills: bool,
     outages: bool,
     operators: bool,
@@ -85,6 +86,8 @@ struct Seen {
     receipts: Vec<Receipt>,
     outages: BTreeMap<usize, u64>,
     lives: usize,
+    /// How many messages are in the queue.
+    queued: usize,
 }
 
 pub struct World {
@@ -92,10 +95,9 @@ pub struct World {
     began: Instant,
     pub server: ApiServer,
     pub conditions: Conditions,
-    replicas: Mutex<Vec<Option<Arc<Replica>>>>,
+    replicas: Mutex<Vec<Vec<Arc<Replica>>>>,
     gitrepos: Mutex<BTreeMap<String, Made>>,
     seen: Mutex<Seen>,
-    calm: Mutex<bool>,
 }
 
 impl Conditions {
@@ -103,11 +105,11 @@ impl Conditions {
         let chance = &mut Chance::of(seed, "conditions");
         Self {
             replicas: 1 + usize::try_from(chance.below(3)).expect("is small"),
-            on_lambda: chance.percent(20),
+            functions: [0, 0, 0, 1, 3][usize::try_from(chance.below(5)).expect("is small")],
             says_before: chance.percent(75),
             clocks_differ: chance.percent(25),
             faults: [0, 3, 10, 25][usize::try_from(chance.below(4)).expect("is small")],
-            slowest: [3, 20, 150][usize::try_from(chance.below(3)).expect("is small")],
+            slowest: [3, 20, 150, 1500][usize::try_from(chance.below(4)).expect("is small")],
             has_queue: chance.percent(50),
             kills: chance.percent(30),
             outages: chance.percent(30),
@@ -127,10 +129,9 @@ impl World {
             seed,
             began: Instant::now(),
             server: ApiServer::default(),
-            replicas: Mutex::new(vec![None; conditions.replicas]),
+            replicas: Mutex::new(vec![Vec::new(); conditions.replicas]),
             gitrepos: Mutex::default(),
             seen: Mutex::default(),
-            calm: Mutex::new(false),
             conditions,
         });
         world.log(format!("{:?}", world.conditions));
@@ -146,6 +147,9 @@ impl World {
                 world.violation(format!("{panicked}"));
             }
         }
+        while world.seen().queued > 0 {
+            sleep(Duration::from_secs(1)).await;
+        }
         sleep(Duration::from_secs(20)).await;
         world.settle().await
     }
@@ -159,7 +163,7 @@ impl World {
         let receipts = self.seen().receipts.clone();
         self.push_at_rest().await;
         for replica in self.replicas.lock().unwrap().drain(..).flatten() {
-            replica.kill();
+            replica.killed.cancel();
         }
         let seen = std::mem::take(&mut *self.seen());
         let (violations, log) = (seen.violations, seen.log);
@@ -172,15 +176,13 @@ impl World {
     async fn push_at_rest(self: &Arc<Self>) {
         for place in 0..self.conditions.replicas {
             let push = Push { branch: 0, number: 1000 + u64::try_from(place).expect("is small") };
-            let replica = self.replicas.lock().unwrap()[place].clone();
-            let Some(replica) = replica else {
+            let Some(replica) = self.process(place) else {
                 self.violation(format!("r{place} does not run"));
                 continue;
             };
             let (life, at) = (replica.life, self.millis());
             self.note(Receipt { push, hook: 0, life, place, at, queued: false, taken: false });
-            let delivery = push.delivery(SECRETS[0], false);
-            let answer = replica.receive(self, delivery, None).await;
+            let answer = replica.receive(push.delivery(0, false)).await;
             self.log(format!("r{place} answers at rest: {answer:?}"));
             let follows = |made: &Made| made.branch == push.branch && !made.own_secret;
             let gitrepos = self.gitrepos().clone();
@@ -192,8 +194,8 @@ impl World {
                     ));
                 }
             }
-            let answers = [Kind::Accepted, Kind::Ignored].map(Answer::Outcome);
-            if !self.may_be_closed_to(push.branch, 0) && !answers.contains(&answer) {
+            let is_done = answer.is("accepted") || answer.is("ignored");
+            if !self.may_be_closed_to(push.branch, 0) && !is_done {
                 self.violation(format!("what is pushed at rest is answered {answer:?}"));
             }
             sleep(Duration::from_secs(2)).await;
@@ -241,6 +243,20 @@ impl World {
         self.gitrepos().insert(name.to_owned(), made);
     }
 
+    fn is_function(&self, place: usize) -> bool {
+        place + self.conditions.functions >= self.conditions.replicas
+    }
+
+    /// The process in a place that takes what comes: of a function one that has nothing to do, or a new one.
+    fn process(self: &Arc<Self>, place: usize) -> Option<Arc<Replica>> {
+        let found = self.replicas.lock().unwrap()[place].iter().find(|it| it.reserve()).cloned();
+        if found.is_some() || !self.is_function(place) {
+            return found;
+        }
+        self.start(place);
+        self.replicas.lock().unwrap()[place].last().filter(|it| it.reserve()).cloned()
+    }
+
     fn start(self: &Arc<Self>, place: usize) {
         let life = {
             let mut seen = self.seen();
@@ -251,20 +267,28 @@ impl World {
         let wrong = i64::try_from(chance.below(800)).expect("is small") - 400;
         let wrong = if self.conditions.clocks_differ { wrong } else { 0 };
         let clock = SignedDuration::from_millis(wrong);
-        let replica = Replica::start(self, place, life, self.conditions.on_lambda, clock);
-        self.log(format!("r{place} starts"));
-        self.replicas.lock().unwrap()[place] = Some(Arc::new(replica));
+        let replica = Replica::start(self, place, life, self.is_function(place), clock);
+        self.log(format!("r{place} starts, life {life}"));
+        self.replicas.lock().unwrap()[place].push(Arc::new(replica));
     }
 
-    /// Ends a replica at once; another one takes its place.
-    pub fn kill(self: &Arc<Self>, place: usize) {
-        let Some(replica) = self.replicas.lock().unwrap()[place].take() else { return };
-        self.log(format!("r{place} is killed"));
-        replica.kill();
+    /// Ends a process at once; another one takes its place.
+    pub fn kill(self: &Arc<Self>, place: usize, life: usize) {
+        let replica = {
+            let mut replicas = self.replicas.lock().unwrap();
+            let Some(in_place) = replicas.get_mut(place) else { return };
+            let Some(at) = in_place.iter().position(|it| it.life == life) else { return };
+            in_place.remove(at)
+        };
+        self.log(format!("r{place} is killed, life {life}"));
+        replica.killed.cancel();
+        if self.is_function(place) {
+            return;
+        }
         let world = Arc::clone(self);
         tokio::spawn(async move {
-            sleep(Chance::of(world.seed, ("restart", replica.life)).millis(200, 4000)).await;
-            if !*world.calm.lock().unwrap() || world.replicas.lock().unwrap().get(place).is_some() {
+            sleep(Chance::of(world.seed, ("restart", life)).millis(200, 4000)).await;
+            if world.replicas.lock().unwrap().get(place).is_some() {
                 world.start(place);
             }
         });
@@ -311,15 +335,19 @@ impl World {
         let place = usize::try_from(chance.below(self.conditions.replicas as u64)).expect("small");
         match what {
             0 => {
-                let replica = self.replicas.lock().unwrap()[place].clone();
-                let Some(replica) = replica else { return };
-                let answer = replica.receive(&self, forged(), None).await;
-                let answers = [Kind::Unauthorized, Kind::Unavailable].map(Answer::Outcome);
-                if answer != Answer::None && !answers.contains(&answer) {
+                let Some(replica) = self.process(place) else { return };
+                let answer = replica.receive(forged()).await;
+                let answers = ["unauthorized", "unavailable", "queued"];
+                if answer != Answer::None && !answers.iter().any(|it| answer.is(it)) {
                     self.violation(format!("a forged delivery is answered {answer:?}"));
                 }
             }
-            1 => self.kill(place),
+            1 => {
+                let life = self.replicas.lock().unwrap()[place].first().map(|it| it.life);
+                if let Some(life) = life {
+                    self.kill(place, life);
+                }
+            }
             2 => {
                 let until = self.millis() + 500 + chance.below(6000);
                 self.log(format!("r{place} cannot reach the API server until {until}"));
@@ -394,73 +422,74 @@ impl World {
     async fn deliver(self: Arc<Self>, push: Push, hook: usize, mut chance: Chance) {
         let patience = chance.below(4);
         for _ in 0..=patience {
-            let (answer, received) = self.receive(push, hook, None, &mut chance).await;
-            match answer {
-                Answer::Outcome(Kind::Unavailable) | Answer::InProgress(Kind::Unavailable)
-                    if self.conditions.has_queue =>
-                {
-                    return self.bring_back(push, hook, received, chance).await;
-                }
-                Answer::Outcome(Kind::Unavailable) | Answer::None => {}
-                _ => return,
+            let delivery = push.delivery(hook, self.conditions.says_before);
+            let patient = match self.conditions.unreliable && chance.percent(5) {
+                true => chance.millis(1, 200),
+                false => Duration::from_secs(60),
+            };
+            // Who hangs up does not know what becomes of it.
+            let answer = timeout(patient, self.bring(delivery, Some((push, hook)), &mut chance));
+            match answer.await {
+                Ok(answer) if answer.is_taken() || answer.is("unauthorized") => return,
+                Ok(_) => {}
+                Err(_elapsed) => self.log("its sender hangs up"),
             }
             sleep(chance.millis(1000, 12_000)).await;
         }
     }
 
-    /// The queue brings a delivery back until it is taken.
-    async fn bring_back(
-        self: Arc<Self>,
-        push: Push,
-        hook: usize,
-        received: Option<Timestamp>,
-        mut chance: Chance,
-    ) {
-        self.log(format!("{} {} is queued", push.branch(), push.number));
-        for _ in 0..100 {
-            sleep(chance.millis(1000, 8000)).await;
-            let (answer, _) = self.receive(push, hook, received, &mut chance).await;
-            if !matches!(answer, Answer::Outcome(Kind::Unavailable) | Answer::None) {
-                return;
+    /// The queue keeps a message, and brings it until it is taken.
+    pub fn keep(self: &Arc<Self>, headers: HeaderMap, body: Bytes) {
+        let (told, world) = (told_by(&body), Arc::clone(self));
+        let number = self.seen().requests.values().sum::<u64>();
+        self.log(format!("{told:?} is queued"));
+        self.seen().queued += 1;
+        let mut chance = Chance::of(self.seed, ("message", number));
+        tokio::spawn(async move {
+            let mut answer = Answer::None;
+            for _ in 0..30 {
+                sleep(chance.millis(1000, 8000)).await;
+                let message =
+                    Brought { headers: headers.clone(), body: body.clone(), queued: true };
+                answer = world.bring(message, told, &mut chance).await;
+                if answer.is_taken() {
+                    break;
+                }
             }
-        }
-        if !self.may_be_closed_to(push.branch, hook) {
-            self.violation(format!("{} {} stays in the queue", push.branch(), push.number));
-        }
+            let may_stay = |(push, hook): (Push, usize)| world.may_be_closed_to(push.branch, hook);
+            if !answer.is_taken() && !told.is_some_and(may_stay) {
+                world.violation(format!("{told:?} stays in the queue"));
+            }
+            world.seen().queued -= 1;
+        });
     }
 
-    async fn receive(
+    /// Brings something that tells of a push to one of the receivers.
+    async fn bring(
         self: &Arc<Self>,
-        push: Push,
-        hook: usize,
-        queued: Option<Timestamp>,
+        brought: Brought,
+        told: Option<(Push, usize)>,
         chance: &mut Chance,
-    ) -> (Answer, Option<Timestamp>) {
+    ) -> Answer {
         let places = self.conditions.replicas as u64;
         let place = usize::try_from(chance.below(places)).expect("is small");
-        let Some(replica) = self.replicas.lock().unwrap()[place].clone() else {
-            return (Answer::None, None);
+        let Some(replica) = self.process(place) else { return Answer::None };
+        let (at, life, queued) = (self.millis(), replica.life, brought.queued);
+        let what = match told {
+            Some((push, hook)) => format!("{} {} of hook {hook}", push.branch(), push.number),
+            None => "what was made up".to_owned(),
         };
-        let (at, received) = (self.millis(), replica.now(self));
-        let from = if queued.is_some() { " from the queue" } else { "" };
-        self.log(format!(
-            "r{place} receives {} {} of hook {hook}{from}",
-            push.branch(),
-            push.number
-        ));
-        let (life, queued_before) = (replica.life, queued.is_some());
-        let receipt = Receipt { push, hook, life, place, at, queued: queued_before, taken: false };
-        let index = self.note(receipt);
-        let delivery = push.delivery(SECRETS[hook], self.conditions.says_before);
-        let answer = replica.receive(self, delivery, queued).await;
-        self.log(format!("r{place} answers {} {}: {answer:?}", push.branch(), push.number));
-        let lost = [Kind::Unavailable, Kind::Unauthorized, Kind::Malformed];
-        let taken = match answer {
-            Answer::Outcome(kind) | Answer::InProgress(kind) => !lost.contains(&kind),
-            Answer::None => false,
-        };
-        self.seen().receipts[index].taken = taken;
-        (answer, queued.or(Some(received)))
+        let from = if queued { " from the queue" } else { "" };
+        self.log(format!("r{place} receives {what}{from}, life {life}"));
+        let index = told.map(|(push, hook)| {
+            self.note(Receipt { push, hook, life, place, at, queued, taken: false })
+        });
+        let answer = replica.receive(brought).await;
+        self.log(format!("r{place} answers {what}: {answer:?}"));
+        if let Some(index) = index {
+            self.seen().receipts[index].taken = answer.is_taken();
+        }
+        answer
     }
 
     /// Notes a receipt; gives its number.
@@ -523,6 +552,16 @@ impl World {
     /// Whether a request is for what may not be read any more.
     pub fn is_closed(&self, uri: &str) -> bool {
         uri.contains(CLOSED) && self.conditions.closed_at.is_some_and(|at| at <= self.millis())
+    }
+
+    /// How many of a hundred messages meet a fault on their way to the queue.
+    pub fn faults_of_queue(&self) -> u64 {
+        if self.millis() > 2 * BUSY { 0 } else { self.conditions.faults }
+    }
+
+    /// Whether a process is killed where it is.
+    pub fn kills_now(&self, chance: &mut Chance) -> bool {
+        self.conditions.kills && self.millis() < BUSY && chance.below(200) == 0
     }
 
     pub fn kills_between(&self, chance: &mut Chance) -> bool {

@@ -1,11 +1,8 @@
 //! Events that are no HTTP requests: CodeCommit's, by way of EventBridge or of a repository's trigger.
 
-use std::time::Instant;
-
-use jiff::Timestamp;
 use lambda_runtime::Diagnostic;
 use serde_json::value::{RawValue, to_raw_value};
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     adapter::{
@@ -60,9 +57,10 @@ fn account_of(arn: &str) -> Option<&str> {
 async fn receive(service: &Service, change: StateChange, deadline: Instant) -> Outcome {
     let StateChange { id, time, event, .. } = change;
     let sender = Sender::Iam(Verified::by_iam());
-    let progress = Progress::redelivery(deadline, time, Timestamp::now()).ending_at_deadline();
+    let now = service.clock.now();
+    let progress = Progress::redelivery(deadline, time, now, now).ending_at_deadline();
     let received = service.destination.receive_event(&event, sender, &progress);
-    let outcome = timeout_at(deadline.into(), received)
+    let outcome = timeout_at(deadline, received)
         .await
         .unwrap_or_else(|_elapsed| Outcome::new(Kind::Unavailable).because("too slow"));
     Outcome { delivery: Some(id), ..outcome }
