@@ -10,12 +10,12 @@ use reqwest::Client;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::{function::Function, github::NEW, space::Space};
+use crate::support::{function::Function, github::NEW, process::most_resident, space::Space};
 
 const SECRET: &str = "correct horse battery staple";
 
 /// Half of the limit that the manifests set, in MB.
-const HALF_OF_A_POD: usize = 256;
+const HALF_OF_A_POD: u64 = 256;
 
 /// How long a burst may take; who has no answer by then has hung up.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -48,9 +48,20 @@ fn message(headers: &str, body: &str) -> Bytes {
     Bytes::from(format!(r#"{{"received":"{received}","headers":{headers},"body":"{body}"}}"#))
 }
 
-/// Sends all of them at once.
-async fn burst(function: &Function, deliveries: Vec<(Vec<(&'static str, &'static str)>, Bytes)>) {
+/// What the image sets beside what a test does: the allocator's threads among it.
+fn variables_of_the_image() -> Vec<(&'static str, &'static str)> {
+    let lines = include_str!("../../knative/Dockerfile").lines();
+    lines.filter_map(|line| line.strip_prefix("ENV ")?.split_once('=')).collect()
+}
+
+/// Sends all of them at once; says what came of it.
+async fn burst(
+    function: &Function,
+    name: &str,
+    deliveries: Vec<(Vec<(&'static str, &'static str)>, Bytes)>,
+) -> String {
     let client = Client::builder().pool_max_idle_per_host(0).build().expect("a client");
+    let number = deliveries.len();
     let sent = deliveries.into_iter().map(|(headers, body)| {
         let mut request = client.post(format!("{}/", function.url)).body(body);
         for (name, value) in headers {
@@ -59,14 +70,8 @@ async fn burst(function: &Function, deliveries: Vec<(Vec<(&'static str, &'static
         async { timeout(PATIENCE, request.send()).await.is_ok_and(|answer| answer.is_ok()) }
     });
     let answered = join_all(sent).await.into_iter().filter(|answered| *answered).count();
-    println!("{answered} were answered; the peak so far is {} MB", peak(function));
-}
-
-/// The most memory that it has had, in MB.
-fn peak(function: &Function) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", function.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() / 1024
+    let peak = most_resident(function.id()) / 1024;
+    format!("{answered} of {number} {name} were answered; the peak so far is {peak} MB")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +80,9 @@ async fn no_burst_of_strangers_takes_more_than_half_of_a_pod() {
     let space = Space::embedded().await;
     space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
     space.global_secret(json!({ "github": SECRET, "bitbucket": "a-uuid" })).await;
-    let function = Function::start(&space, &[("RUST_LOG", "info")]).await;
+    let mut variables = variables_of_the_image();
+    variables.push(("RUST_LOG", "info"));
+    let function = Function::start(&space, &variables).await;
     function.logs("the index is in use").await;
 
     let many_headers = message(&format!("[{}]", vec![r#"["a",""]"#; 7_000].join(",")), "{}");
@@ -86,15 +93,21 @@ async fn no_burst_of_strangers_takes_more_than_half_of_a_pod() {
     let form = form_of(&push_of(60_000));
     let largest = form_of(&push_of(24_000_000));
     let bitbucket = |body: &Bytes| (vec![FORM, BITBUCKET], body.clone());
-
-    burst(&function, vec![event(&many_headers); 900]).await;
-    burst(&function, vec![event(&small); 900]).await;
-    burst(&function, vec![event(&large); 100]).await;
     let mut forms = vec![bitbucket(&form); 900];
     forms.extend(vec![bitbucket(&largest); 4]);
-    burst(&function, forms).await;
 
-    assert!(peak(&function) < HALF_OF_A_POD, "it took {} MB", peak(&function));
+    let mut bursts = Vec::new();
+    for (name, deliveries) in [
+        ("events with many headers", vec![event(&many_headers); 900]),
+        ("small events", vec![event(&small); 900]),
+        ("large events", vec![event(&large); 100]),
+        ("forms, four of them as large as may be", forms),
+    ] {
+        bursts.push(burst(&function, name, deliveries).await);
+    }
+
+    let peak = most_resident(function.id()) / 1024;
+    assert!(peak < HALF_OF_A_POD, "it took {peak} MB: {bursts:#?}");
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
-    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{answer:?}, {bursts:#?}");
 }
