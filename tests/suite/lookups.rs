@@ -129,6 +129,32 @@ async fn gitrepos_are_scanned_while_the_secret_is_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gitrepos_of_the_same_path_on_other_hosts_cost_no_request() {
+    let space = Space::embedded().await;
+    space.gitrepo("shop", follows(&space)).await;
+    let mirror = |number| {
+        let repo = format!("https://git-{number}.example/{}", space.repository);
+        (format!("mirror-{number}"), json!({ "repo": repo, "branch": "main" }))
+    };
+    many(&space, (0..16).map(mirror)).await;
+    space.global_secret(json!({ "github": SECRET })).await;
+    // Without an index, as on Lambda.
+    space.fail(Fault::always(Method::GET, "gitrepos?resourceVersion=0", 403));
+    let function = Function::start(&space, &[]).await;
+    let read = || {
+        let requests = space.requests().into_iter();
+        requests.filter(|request| request.uri.contains("fieldSelector")).count()
+    };
+
+    let forged = function.push(&space, "forged", "refs/heads/main", NEW).await;
+    assert_eq!((forged.status, read()), (401, 1), "{:?}", space.requests());
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
+    assert_eq!(read(), 2, "{:?}", space.requests());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_the_server_fills_its_cache_it_is_asked_again_when_it_says() {
     let space = Space::embedded().await;
     let mut spec = follows(&space);
