@@ -1,5 +1,5 @@
 //! What a delivery passes through inside the process, each beside what it cannot do without: `cargo bench`.
-//! `examples/load` measures the whole of it from outside.
+//! `benches/load` measures the whole of it from outside.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,5 +18,6 @@ mod parsing;
 mod verification;
 
 fn main() {
+    index::print_resident();
     divan::main();
 }
