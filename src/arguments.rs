@@ -50,10 +50,16 @@ pub enum About {
     },
 }
 
-/// An argument that is none of ours.
+/// Arguments that are none of ours.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unknown argument {0:?}\n\n{usage}", usage = USAGE)]
-pub struct UnknownArgument(String);
+pub enum BadArguments {
+    /// There is no such argument, or it is one too many.
+    #[error("unknown argument {0:?}\n\n{usage}", usage = USAGE)]
+    Unknown(String),
+    /// Something is missing behind or beside it.
+    #[error("{0} needs {1}\n\n{usage}", usage = USAGE)]
+    Missing(String, &'static str),
+}
 
 /// The one-line form of [`help`].
 const USAGE: &str = "usage: fleet-webhook [--help | --version]
@@ -66,8 +72,8 @@ impl Command {
     /// Reads the arguments behind the program's name.
     ///
     /// # Errors
-    /// [`UnknownArgument`] for the first one too many.
-    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, UnknownArgument> {
+    /// [`BadArguments`] for the first one that is unknown, or after which something is missing.
+    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, BadArguments> {
         let mut arguments = arguments.into_iter();
         let command = match arguments.next() {
             None => return Ok(Self::Serve),
@@ -77,15 +83,15 @@ impl Command {
                 "explain" => return Self::explain(arguments),
                 "ping" => return Self::ping(arguments),
                 "restore-polling" => return Self::restore_polling(arguments),
-                _ => return Err(UnknownArgument(first)),
+                _ => return Err(BadArguments::Unknown(first)),
             },
         };
-        arguments.next().map_or(Ok(command), |next| Err(UnknownArgument(next)))
+        arguments.next().map_or(Ok(command), |next| Err(BadArguments::Unknown(next)))
     }
 }
 
 impl Command {
-    fn explain(mut arguments: impl Iterator<Item = String>) -> Result<Self, UnknownArgument> {
+    fn explain(mut arguments: impl Iterator<Item = String>) -> Result<Self, BadArguments> {
         let (mut file, mut repo, mut git_ref, mut commit, mut json) =
             (None, None, None, None, false);
         while let Some(argument) = arguments.next() {
@@ -99,46 +105,52 @@ impl Command {
                 "--ref" => &mut git_ref,
                 "--commit" => &mut commit,
                 name if file.is_some() || (name.starts_with('-') && name != "-") => {
-                    return Err(UnknownArgument(argument));
+                    return Err(BadArguments::Unknown(argument));
                 }
                 _ => {
                     file = Some(argument);
                     continue;
                 }
             };
-            *slot = Some(arguments.next().ok_or(UnknownArgument(argument))?);
+            *slot = Some(arguments.next().ok_or(BadArguments::Missing(argument, "a value"))?);
         }
         let about = match (file, repo, git_ref, commit) {
             (Some(file), None, None, None) => About::File(file),
             (None, Some(repo), Some(git_ref), commit) => About::Push { repo, git_ref, commit },
-            _ => return Err(UnknownArgument("explain".to_owned())),
+            _ => {
+                let either = "a FILE, or --repo URL and --ref REF, and not both";
+                return Err(BadArguments::Missing("explain".to_owned(), either));
+            }
         };
         Ok(Self::Explain { about, json })
     }
 
-    fn ping(mut arguments: impl Iterator<Item = String>) -> Result<Self, UnknownArgument> {
+    fn ping(mut arguments: impl Iterator<Item = String>) -> Result<Self, BadArguments> {
         let (mut url, mut secret_file) = (None, None);
         while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--secret-file" => {
-                    secret_file = Some(arguments.next().ok_or(UnknownArgument(argument))?);
+                    let file = arguments.next().ok_or(BadArguments::Missing(argument, "a file"))?;
+                    secret_file = Some(file);
                 }
+                "--help" | "-h" => return Ok(Self::Help),
                 _ if argument.starts_with('-') || url.is_some() => {
-                    return Err(UnknownArgument(argument));
+                    return Err(BadArguments::Unknown(argument));
                 }
                 _ => url = Some(argument),
             }
         }
-        let url = url.ok_or_else(|| UnknownArgument("ping".to_owned()))?;
+        let url = url.ok_or_else(|| BadArguments::Missing("ping".to_owned(), "a URL"))?;
         Ok(Self::Ping { url, secret_file })
     }
 
-    fn restore_polling(arguments: impl Iterator<Item = String>) -> Result<Self, UnknownArgument> {
+    fn restore_polling(arguments: impl Iterator<Item = String>) -> Result<Self, BadArguments> {
         let mut dry_run = false;
         for argument in arguments {
             match argument.as_str() {
                 "--dry-run" => dry_run = true,
-                _ => return Err(UnknownArgument(argument)),
+                "--help" | "-h" => return Ok(Self::Help),
+                _ => return Err(BadArguments::Unknown(argument)),
             }
         }
         Ok(Self::RestorePolling { dry_run })
@@ -157,8 +169,8 @@ pub fn help() -> String {
          Receives the webhooks of Git servers for Rancher Fleet. It takes no arguments to serve.\n\n\
          explain says what a delivery (a Lambda event in FILE, or - for standard input) would do and why, and writes \
          nothing:\nexit code 0 if a GitRepo would be patched, 1 if none, 2 if it cannot tell.\n\n\
-         ping sends what GitHub sends when a webhook is made, signed with what FILE holds; unsigned without it, or where \
-         there is\nnone: exit code 0 if the service takes it, 1 if not.\n\n\
+         ping sends what GitHub sends when a webhook is made to the URL of a service, signed with what FILE holds; unsigned \
+         without it, or\nwhere there is no such file: exit code 0 if the service takes it, 1 if not, 2 if it cannot be sent.\n\n\
          restore-polling takes back the polling intervals that this program set and nobody else wants, so that Fleet \
          polls as\nbefore: exit code 0 if none of them is left, 1 if one may be. With --dry-run it only says which.\n\n\
          Environment variables say how:\n\n"
@@ -178,7 +190,7 @@ pub fn help() -> String {
 mod tests {
     use super::*;
 
-    fn parse(arguments: &[&str]) -> Result<Command, UnknownArgument> {
+    fn parse(arguments: &[&str]) -> Result<Command, BadArguments> {
         Command::parse(arguments.iter().map(|argument| (*argument).to_owned()))
     }
 
@@ -187,7 +199,12 @@ mod tests {
         assert_eq!(parse(&[]), Ok(Command::Serve));
         assert_eq!(parse(&["--help"]), Ok(Command::Help));
         assert_eq!(parse(&["--version"]), Ok(Command::Version));
-        for asked in [&["explain", "--help"][..], &["explain", "--repo", "u", "-h"]] {
+        for asked in [
+            &["explain", "--help"][..],
+            &["explain", "--repo", "u", "-h"],
+            &["ping", "--help"],
+            &["restore-polling", "-h"],
+        ] {
             assert_eq!(parse(asked), Ok(Command::Help), "{asked:?}");
         }
     }
@@ -236,6 +253,22 @@ mod tests {
     fn what_it_does_not_know_is_answered_with_the_usage() {
         for arguments in [&["serve"][..], &["--port=80"], &["--help", "me"]] {
             let error = parse(arguments).expect_err("is refused").to_string();
+            assert!(error.starts_with("unknown argument"), "{error}");
+            assert!(error.contains("usage: fleet-webhook"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for (arguments, words) in [
+            (&["explain"][..], "explain needs a FILE, or --repo URL and --ref REF, and not both\n"),
+            (&["explain", "--repo", "u"], "explain needs a FILE, or --repo URL and --ref REF"),
+            (&["explain", "--repo", "u", "--ref"], "--ref needs a value\n"),
+            (&["ping"], "ping needs a URL\n"),
+            (&["ping", "--secret-file"], "--secret-file needs a file\n"),
+        ] {
+            let error = parse(arguments).expect_err("is refused").to_string();
+            assert!(error.starts_with(words), "{arguments:?}: {error}");
             assert!(error.contains("usage: fleet-webhook"), "{error}");
         }
     }

@@ -8,8 +8,18 @@ use tokio::{
 /// From how many bytes, or comparisons, on others are not made to wait: so many take a tenth of a millisecond or so.
 const LARGE: usize = 128 * 1024;
 
+#[cfg(test)]
+thread_local! {
+    /// The sizes of what was large on this thread, since the last test took them: no time shows who calls [`aside`].
+    pub(crate) static LARGE_ONES: std::cell::RefCell<Vec<usize>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// Does work over so many bytes, or of so many comparisons; where they are many, others are served meanwhile.
 pub(crate) fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
+    #[cfg(test)]
+    if size >= LARGE {
+        LARGE_ONES.with_borrow_mut(|sizes| sizes.push(size));
+    }
     let runtime = Handle::try_current().map(|runtime| runtime.runtime_flavor());
     match runtime {
         // Of a runtime on the caller's own thread there is no other to go to.

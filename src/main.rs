@@ -92,13 +92,19 @@ async fn explain(config: &Config, about: &About, json: bool) -> anyhow::Result<E
 async fn ping(url: &str, secret_file: Option<String>) -> anyhow::Result<ExitCode> {
     // Fails only if there is one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let key = match secret_file.as_ref().map(fs::read).transpose() {
-        Ok(key) => key,
-        // In a pod, a secret or a key of it that is not there is a file that is not there.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error).context(secret_file.unwrap_or_default()),
+    let url = url.parse().with_context(|| format!("{url:?} is no URL"))?;
+    let key = match secret_file {
+        None => Err("no --secret-file is named".to_owned()),
+        Some(file) => match fs::read(&file) {
+            Ok(key) => Ok(key),
+            // In a pod, a secret or a key of it that is not there is a file that is not there.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(format!("there is no file {file}"))
+            }
+            Err(error) => return Err(error).context(file),
+        },
     };
-    let ping = Ping::send(url, key.as_deref()).await;
+    let ping = Ping::send(url, key).await;
     say(&ping.to_string());
     Ok(ExitCode::from(ping.exit_code()))
 }

@@ -4,10 +4,10 @@
 use std::{fmt, time::Duration};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use reqwest::{Client, StatusCode, header::CONTENT_TYPE, redirect::Policy};
+use reqwest::{Client, StatusCode, Url, header::CONTENT_TYPE, redirect::Policy};
 use sha2::Sha256;
 
-use crate::{causes::causes, outcome::printable};
+use crate::{causes::causes, keys::SecretValue, outcome::printable};
 
 /// How long the answer may take.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
@@ -17,15 +17,19 @@ const BODY: &str = r#"{"zen":"fleet-webhook ping","hook_id":1}"#;
 /// What was answered.
 #[derive(Debug)]
 pub struct Ping {
-    signed: bool,
+    /// Why it is not signed, if it is not.
+    unsigned: Option<String>,
     answer: Result<(StatusCode, String), String>,
 }
 
 impl Ping {
-    /// Sends it to `url`, signed with `key` if there is one.
-    pub async fn send(url: &str, key: Option<&[u8]>) -> Self {
-        let answer = answer(url, key).await.map_err(|error| causes(&error));
-        Self { signed: key.is_some(), answer }
+    /// Sends it to `url`, signed with a key; or without one, and why there is none.
+    pub async fn send(url: Url, key: Result<Vec<u8>, String>) -> Self {
+        // As the service takes the value that it has: a file that `echo` made has a newline, too.
+        let key = key.map(SecretValue::new);
+        let bare = key.as_ref().map(|key| key.usable().unwrap_or_default());
+        let answer = answer(url, bare.ok()).await.map_err(|error| causes(&error));
+        Self { unsigned: key.err(), answer }
     }
 
     /// What a program returns that says it: 0 if the service takes it, 1 otherwise.
@@ -34,7 +38,7 @@ impl Ping {
     }
 }
 
-async fn answer(url: &str, key: Option<&[u8]>) -> reqwest::Result<(StatusCode, String)> {
+async fn answer(url: Url, key: Option<&[u8]>) -> reqwest::Result<(StatusCode, String)> {
     let client = Client::builder().redirect(Policy::none()).timeout(TIME_LIMIT).build()?;
     let mut request = client
         .post(url)
@@ -58,10 +62,22 @@ fn signature(key: &[u8]) -> String {
 
 impl fmt::Display for Ping {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let signed = if self.signed { "a signed ping" } else { "an unsigned ping" };
+        match &self.unsigned {
+            None => f.write_str("a signed ping: ")?,
+            Some(why) => write!(f, "an unsigned ping ({why}): ")?,
+        }
         match &self.answer {
-            Ok((status, body)) => writeln!(f, "{signed}: {status} {}", printable(body)),
-            Err(error) => writeln!(f, "{signed}: no answer: {error}"),
+            Ok((status, body)) => writeln!(f, "{status} {}", printable(body))?,
+            Err(error) => return writeln!(f, "no answer: {error}"),
+        }
+        match (&self.answer, &self.unsigned) {
+            (Ok((StatusCode::UNAUTHORIZED, _)), None) => {
+                writeln!(
+                    f,
+                    "the service has another secret for GitHub, or none: its log says which"
+                )
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -154,3 +154,93 @@ fn respond(status: StatusCode, content_type: &'static str, body: String) -> Resp
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use base64::{Engine as _, prelude::BASE64_STANDARD};
+    use tokio_util::task::TaskTracker;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{
+        adapter::{destination::Destination, memory::Memory, readiness::Readiness, service::Clock},
+        aside::LARGE_ONES,
+        cluster::{Cluster, lookup::Lookup},
+        config::{GlobalSecret, UnsignedDeliveries},
+        receiver::{Receiver, patch::Patcher},
+        repo_url::HostAliases,
+        secret::{source::SecretSource, store::SecretStore},
+        telemetry::Metrics,
+    };
+
+    const URL: &str = "https://bitbucket.org/acme/shop";
+    const REFS: usize = 400;
+    const GITREPOS: usize = 400;
+
+    /// On an API server whose one answer is a secret, a scan and a list.
+    fn service() -> Service {
+        let gitrepo = |number: usize| {
+            json!({
+                "metadata": { "namespace": "apps", "name": format!("shop-{number}"), "uid": number.to_string() },
+                "spec": { "repo": URL, "branch": "not pushed" },
+            })
+        };
+        let cluster = Cluster::answering(&json!({
+            "data": { "bitbucket-hmac": BASE64_STANDARD.encode("key") },
+            "columnDefinitions": [{ "name": "Name" }, { "name": "Repo" }],
+            "rows": [{ "cells": ["shop", URL] }],
+            "metadata": { "resourceVersion": "1" },
+            "items": (0..GITREPOS).map(gitrepo).collect::<Vec<_>>(),
+        }));
+        let (namespace, name) = ("fleet".to_owned(), "webhook".to_owned());
+        let global = GlobalSecret::Kubernetes { namespace, name, named: true };
+        let (ttl, unsigned) = (Duration::from_secs(10), UnsignedDeliveries::Reject);
+        let source = SecretSource::new(Some(cluster.clone()), global, ttl);
+        let lookup = Lookup::new(cluster.clone(), Vec::new(), ttl);
+        let (secrets, patcher) =
+            (SecretStore::new(source, ttl, ttl), Patcher::new(cluster.clone(), None));
+        let aliases = HostAliases::default();
+        let receiver = Receiver::new(cluster, secrets, lookup, patcher, unsigned, aliases);
+        Service {
+            destination: Destination::Cluster(Arc::new(receiver)),
+            metrics: Arc::new(Metrics::new()),
+            readiness: Arc::new(Readiness::new(true)),
+            retry: None,
+            tasks: TaskTracker::new(),
+            memory: Memory::for_bodies_of(1024 * 1024),
+            max_body_bytes: 1024 * 1024,
+            deadline: Duration::from_secs(60),
+            clock: Clock::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_is_made_of_a_large_delivery_is_made_aside() {
+        let change = |number: usize| {
+            let target = json!({ "hash": format!("{number:040x}"), "message": ".".repeat(400) });
+            json!({ "new": { "type": "branch", "name": format!("branch-{number}"), "target": target } })
+        };
+        let body = json!({
+            "repository": { "full_name": "acme/shop", "links": { "html": { "href": URL } } },
+            "push": { "changes": (0..REFS).map(change).collect::<Vec<_>>() },
+        });
+        let body = body.to_string();
+        let bytes = body.len();
+        let request = Request::post("/")
+            .header("content-type", "application/json")
+            .header("x-hook-uuid", "b17b0c8e")
+            .header("x-event-key", "repo:push")
+            .header("x-hub-signature", format!("sha256={}", "0".repeat(64)))
+            .body(Body::from(body))
+            .expect("is a request");
+
+        let answer = router(service()).oneshot(request).await.expect("always answers");
+
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        // Taken for what it is, its sender known, read, verified; and its refs compared with those that GitRepos follow.
+        let each = [bytes, bytes, bytes, bytes, REFS * GITREPOS];
+        assert_eq!(LARGE_ONES.take(), each);
+    }
+}

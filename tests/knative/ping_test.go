@@ -1,6 +1,7 @@
 package knative
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -51,5 +52,32 @@ func TestHelmTestPingsTheServiceWithTheKeyOfTheWebhookSecret(t *testing.T) {
 		if secret.SecretName != name || !secret.Optional || *pod.Spec.AutomountServiceAccountToken {
 			t.Errorf("%s: %s", values, rendered)
 		}
+	}
+}
+
+// Helm 3 reads the log of the pod after it has deleted what it may. There is no node: its end is written here.
+func TestThePodOfHelmTestIsThereWhenItsLogIsRead(t *testing.T) {
+	t.Parallel()
+	cluster := serve(t)
+	for name, helm := range helms(t) {
+		cluster.helmBy(t, helm, "", "install", "fleet-webhook", chart)
+		ended := make(chan error, 1)
+		go func() {
+			said, err := run("", helm, "--kubeconfig", cluster.kubeconfig, "--namespace", rancher, "test", "fleet-webhook")
+			if err != nil {
+				err = fmt.Errorf("%w: %s", err, said)
+			}
+			ended <- err
+		}()
+		eventually(t, "the pod", func() bool {
+			_, err := cluster.tried("", "patch", "pod", "fleet-webhook-ping", "--namespace="+rancher, "--subresource=status",
+				"--type=merge", `--patch={"status": {"phase": "Succeeded"}}`)
+			return err == nil
+		})
+		if err := <-ended; err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		cluster.kubectl(t, "", "delete", "pod", "fleet-webhook-ping", "--namespace="+rancher, "--grace-period=0", "--force")
+		cluster.helmBy(t, helm, "", "uninstall", "fleet-webhook", "--no-hooks")
 	}
 }

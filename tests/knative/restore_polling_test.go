@@ -53,6 +53,8 @@ func TestUninstallingTakesBackThePollingIntervalsOfTheService(t *testing.T) {
 func TestATakingBackThatFailsKeepsNothingInstalled(t *testing.T) {
 	t.Parallel()
 	cluster := serve(t)
+	cluster.kubectl(t, "", "create", "clusterrole", "deleter", "--verb=get,list,watch,update,patch,delete", "--resource=*.*")
+	cluster.kubectl(t, "", "create", "clusterrolebinding", "deleter", "--clusterrole=deleter", "--user=deleter")
 	for name, helm := range helms(t) {
 		t.Run(name, func(t *testing.T) {
 			cluster.helmBy(t, helm, "", "install", "fleet-webhook", chart)
@@ -62,7 +64,17 @@ func TestATakingBackThatFailsKeepsNothingInstalled(t *testing.T) {
 			if answer, err := uninstalled(); err == nil {
 				t.Errorf("nobody hears of it: %s", answer)
 			}
-			if left := cluster.installed(t) + cluster.kubectl(t, "", "get", "secrets", "--namespace="+rancher, "--selector=owner=helm", "--output=name"); left != "" {
+			if left := cluster.installed(t) + cluster.releases(t); left != "" {
+				t.Errorf("left behind:\n%s", left)
+			}
+
+			// And so for whoever may delete the release and may not create the Job.
+			cluster.helmBy(t, helm, "", "install", "fleet-webhook", chart)
+			answer, err := run("", helm, "--kubeconfig", cluster.kubeconfig, "--kube-as-user", "deleter", "uninstall", "fleet-webhook", "--namespace", rancher)
+			if err == nil || !strings.Contains(answer, "cannot create resource") {
+				t.Errorf("nobody hears of it: %v: %s", err, answer)
+			}
+			if left := cluster.installed(t) + cluster.releases(t); left != "" {
 				t.Errorf("left behind:\n%s", left)
 			}
 		})
@@ -102,6 +114,12 @@ func (s server) intervals(t *testing.T) string {
 	t.Helper()
 	return strings.TrimSpace(s.kubectl(t, "", "get", "gitrepos", "--namespace=fleet-default",
 		"--output=jsonpath={range .items[*]}{.metadata.name}:{.spec.pollingInterval} {end}"))
+}
+
+// releases lists what Helm knows of.
+func (s server) releases(t *testing.T) string {
+	t.Helper()
+	return s.kubectl(t, "", "get", "secrets", "--namespace="+rancher, "--selector=owner=helm", "--output=name")
 }
 
 // uninstalling begins the uninstall; what it returns waits for its end.

@@ -39,10 +39,14 @@ async fn a_ping_is_taken_with_the_right_key_and_with_no_other(space: &Space) {
     let (code, said) = ping(space, &function.url, Some(SECRET)).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.starts_with("a signed ping: 200 OK ") && said.contains("\"pong\""), "{said}");
+    // As `echo` makes it.
+    let (code, said) = ping(space, &function.url, Some(&format!("{SECRET}\n"))).await;
+    assert_eq!(code, Some(0), "{said}");
     for wrong in ["mistyped", ""] {
         let (code, said) = ping(space, &function.url, Some(wrong)).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.starts_with("a signed ping: 401 Unauthorized "), "{said}");
+        assert!(said.contains("\nthe service has another secret"), "{said}");
     }
 }
 
@@ -50,7 +54,16 @@ async fn without_a_key_it_is_unsigned_and_says_so(space: &Space) {
     let function = Function::start(space, &[("UNSIGNED_DELIVERIES", "reject")]).await;
     let (code, said) = ping(space, &function.url, None).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.starts_with("an unsigned ping: 200 OK "), "{said}");
+    assert!(said.starts_with("an unsigned ping (there is no file "), "{said}");
+    assert!(said.contains("): 200 OK "), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_url_is_said_and_returns_2() {
+    let space = Space::embedded().await;
+    let (code, said) = ping(&space, "hooks.example.com", Some(SECRET)).await;
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.starts_with("fleet-webhook: \"hooks.example.com\" is no URL: "), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -437,3 +437,17 @@ async fn a_port_that_is_taken_is_named_with_its_variable() {
         assert!(line.starts_with(&format!("fleet-webhook: {variable} is {port}; ")), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_serves_on_one_thread_however_many_the_machine_offers() {
+    let space = Space::embedded().await;
+    // Lists are parsed on threads of their own.
+    space.fail(Fault::always(Method::GET, "gitrepos", 403));
+    let function = Function::start(&space, &[("TOKIO_WORKER_THREADS", "4")]).await;
+    assert_eq!(function.request("GET", "/healthz").await.status, 200);
+
+    let threads = fs::read_dir(format!("/proc/{}/task", function.id())).unwrap().count();
+
+    // The first one waits for the signal to stop; on the third the client was made, and it has nothing more to do.
+    assert!(threads <= 3, "{threads} threads");
+}
