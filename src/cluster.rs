@@ -147,10 +147,7 @@ impl Cluster {
                 Err(ApiError::TooLate) => return Err(answered.unwrap_or(ApiError::TooLate)),
                 outcome => return outcome,
             };
-            let _no_delivery = TROUBLE.try_with(|trouble| {
-                let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-                *trouble = Some(error.to_string());
-            });
+            tell_trouble(&error);
             let wait = error.retry_after().unwrap_or_default().max(pause);
             if Instant::now() + wait >= until {
                 // What cut the last attempt off says less than what the server answered before.
@@ -280,6 +277,14 @@ impl Cluster {
             Err(ApiError::TimedOut(self.connection.to_string(), limit))
         })
     }
+}
+
+/// Tells whoever may stop the running task, if it is a delivery's, what was tried in vain.
+pub(crate) fn tell_trouble(error: &ApiError) {
+    let _no_delivery = TROUBLE.try_with(|trouble| {
+        let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = Some(error.to_string());
+    });
 }
 
 /// Until when a read is tried: as long as its delivery has time; for a moment where that is over, since patches go on.

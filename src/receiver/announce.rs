@@ -14,7 +14,7 @@ use super::{
     progress::Limits,
 };
 use crate::{
-    cluster::{ApiError, CONCURRENT_REQUESTS, FIRST_PAUSE, LONGEST_PAUSE},
+    cluster::{ApiError, CONCURRENT_REQUESTS, FIRST_PAUSE, LONGEST_PAUSE, tell_trouble},
     event::{Push, Repository},
     gitrepo::GitRepo,
     outcome::Fate,
@@ -208,6 +208,7 @@ impl<'a> Announcement<'a> {
             Err(error) => error,
         };
         self.note_trouble();
+        tell_trouble(&error);
         self.unanswered |= error.may_have_been_done();
         let again = Instant::now() + error.retry_after().unwrap_or_default().max(self.pause);
         if !error.is_passing() || again >= self.limits.retry_until {
