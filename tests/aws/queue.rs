@@ -10,19 +10,18 @@ use tokio::time::sleep;
 use crate::support::{
     api_server::Fault,
     function::Answer,
-    github::{NEW, NEWER, headers, push, signature},
+    github::{NEW, NEWER, SECRET, headers, push, signature},
     lambda::{FrontDoor, Lambda},
     moto::{Moto, sqs_event},
     sink::generic_message,
     space::Space,
 };
 
-const SECRET: &str = "correct horse battery staple";
 const GENERIC_SECRET: &str = "whsec_Z2VuZXJpYy10ZXN0LXNlY3JldC1vZi0zMi1ieXRlcy0=";
 
 async fn space() -> Space {
     let space = Space::embedded().await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": SECRET, "generic": GENERIC_SECRET })).await;
     space
 }
@@ -81,7 +80,7 @@ async fn a_push_that_the_api_server_cannot_take_waits_in_the_queue() {
 async fn an_api_server_that_hangs_leaves_time_for_the_queue() {
     let (space, moto) = (space().await, Moto::start().await);
     let (lambda, queue) = start(&space, &moto, 262_144).await;
-    space.gitrepo("quick", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("quick", space.follows_main()).await;
     break_down(&space, "/shop/status", 200, Duration::from_secs(60));
 
     let answer = deliver(&lambda, &push(&space, "refs/heads/main", NEW)).await;

@@ -26,7 +26,7 @@ async fn start(space: &Space, moto: &Moto, variables: &[(&str, &str)]) -> Lambda
 
 async fn space() -> Space {
     let space = Space::embedded().await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("simple", space.follows_main()).await;
     space
 }
 

@@ -161,7 +161,7 @@ async fn a_cluster_that_was_away_catches_up_in_order() {
 async fn a_secret_that_is_rotated_at_the_function_first_loses_nothing() {
     let (moto, space) = (Moto::start().await, Space::embedded().await);
     space.global_secret(secret()).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let queue = moto.create_queue("rotated", 1_048_576).await;
     let lambda = function(&moto, &[&queue]).await;
     let manager = manager(&space, &moto, &queue).await;
@@ -186,7 +186,7 @@ async fn a_secret_that_is_rotated_in_the_cluster_first_loses_nothing() {
     both.insert("github".to_owned(), json!("the next one"));
     both.insert("github.previous".to_owned(), json!(github_secret()));
     space.global_secret(Value::Object(both)).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let queue = moto.create_queue("rotated", 1_048_576).await;
     let lambda = function(&moto, &[&queue]).await;
     let manager = manager(&space, &moto, &queue).await;
@@ -209,7 +209,7 @@ async fn what_never_works_ends_in_the_dead_letters_with_a_reason() {
     let generic = SECRET.into_iter().find(|(key, _)| *key == "generic").unwrap().1;
     let (moto, space) = (Moto::start().await, Space::embedded().await);
     space.global_secret(secret()).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let (queue, dead) = moto.create_queue_with_dead_letters("dying", 1).await;
     let received = Timestamp::now() - 10.minutes();
     let late = generic_message(&space.github_url(), NEW, generic, received);
@@ -237,7 +237,7 @@ async fn what_never_works_ends_in_the_dead_letters_with_a_reason() {
 async fn a_large_push_is_compressed_and_one_that_does_not_fit_is_413_with_a_reason() {
     let (moto, space) = (Moto::start().await, Space::embedded().await);
     space.global_secret(secret()).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let queue = moto.create_queue("large", 1_048_576).await;
     let lambda = function(&moto, &[&queue]).await;
     let mut large = push(&space, "refs/heads/main", NEW);
@@ -267,7 +267,7 @@ async fn a_large_push_is_compressed_and_one_that_does_not_fit_is_413_with_a_reas
 async fn a_service_empties_its_own_retry_queue_without_knative() {
     let (moto, space) = (Moto::start().await, Space::embedded().await);
     space.global_secret(secret()).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let queue = moto.create_queue("retry", 1_048_576).await;
     let mut variables = moto.variables();
     variables.push(("RETRY_QUEUE_URL", &queue));

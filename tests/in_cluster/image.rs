@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::support::{github, space::Space};
-
-const SECRET: &str = "correct horse battery staple";
+use crate::support::{
+    github::{self, SECRET},
+    space::Space,
+};
 
 /// A container; removed when dropped.
 struct Container(String);
@@ -78,8 +79,7 @@ async fn the_image_runs_without_any_privilege_and_stops_in_good_order() {
     let image = env::var("FLEET_WEBHOOK_IMAGE").expect("it names what tests/tools/image prints");
     let cluster = crate::cluster("image").await;
     let space = Space::on_real(cluster).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let pod = cluster.directory.join("pod");
     mounted(&space, &cluster.ca, &pod);
     fs::set_permissions(&cluster.directory, fs::Permissions::from_mode(0o755)).unwrap();

@@ -7,11 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{
     function::Function,
-    github::{NEW, NEWER, OLD},
+    github::{NEW, NEWER, OLD, SECRET},
     space::Space,
 };
-
-const SECRET: &str = "correct horse battery staple";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs the real API server: tests/README.md"]
@@ -20,7 +18,7 @@ async fn a_restart_of_the_api_server_is_lived_through() {
     let space = Space::on_real(cluster).await;
     let follows = |branch: &str| json!({ "repo": space.github_url(), "branch": branch, "pollingInterval": "1h" });
     space.gitrepo("shop", follows("main")).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(&space, &[]).await;
     function.logs("the index is in use").await;
     assert_eq!(function.push(&space, SECRET, "refs/heads/main", OLD).await.outcome(), "accepted");

@@ -8,19 +8,17 @@ use tokio::time::sleep;
 
 use crate::support::{
     api_server::{Fault, Seen},
-    github::NEW,
+    github::{NEW, SECRET},
     lambda::Lambda,
     space::Space,
 };
 
-const SECRET: &str = "It's a Secret to Everybody";
-
 /// The function with five seconds for an invocation, and GitRepos that poll as often as Fleet likes.
 async fn start(space: &Space, names: &[&str]) -> Lambda {
     for name in names {
-        space.gitrepo(name, json!({ "repo": space.github_url(), "branch": "main" })).await;
+        space.gitrepo(name, space.follows_main()).await;
     }
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let variables = [
         ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
         ("FLEET_NAMESPACE", space.fleet.as_str()),

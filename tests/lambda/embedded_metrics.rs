@@ -4,9 +4,12 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{api_server::Fault, github::NEW, lambda::Lambda, space::Space};
-
-const SECRET: &str = "It's a Secret to Everybody";
+use crate::support::{
+    api_server::Fault,
+    github::{NEW, SECRET},
+    lambda::Lambda,
+    space::Space,
+};
 
 fn figures(lambda: &Lambda) -> Vec<Value> {
     let log = lambda.log();
@@ -30,8 +33,7 @@ fn is_whole(line: &Value) -> bool {
 #[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn a_function_writes_figures_that_an_alarm_can_stand_on() {
     let space = Space::embedded().await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let variables = [
         ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
         ("FLEET_NAMESPACE", space.fleet.as_str()),
@@ -70,7 +72,7 @@ async fn a_function_writes_figures_that_an_alarm_can_stand_on() {
 #[ignore = "needs the Lambda emulator: tests/README.md"]
 async fn switched_off_it_writes_none() {
     let space = Space::embedded().await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let variables = [
         ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
         ("FLEET_NAMESPACE", space.fleet.as_str()),

@@ -7,6 +7,7 @@ use crate::{
     on_both,
     support::{
         between::{Between, Fate},
+        github::SECRET,
         lambda::Lambda,
         space::Space,
     },
@@ -17,12 +18,10 @@ on_both!(
     a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 async fn a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push(space: &Space) {
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", follows).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let between = Between::start(space).await;
     let variables = [
         ("KUBECONFIG", &*between.kubeconfig),

@@ -5,13 +5,11 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        github::{NEW, OLD, push, signed},
+        github::{NEW, OLD, SECRET, push, signed},
         lambda::{FrontDoor, Lambda},
         space::Space,
     },
 };
-
-const SECRET: &str = "It's a Secret to Everybody";
 
 on_both!(
     #[ignore = "needs the Lambda emulator: tests/README.md"]
@@ -28,8 +26,8 @@ async fn start(space: &Space) -> Lambda {
 }
 
 async fn prepared(space: &Space) -> Lambda {
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.github_secret().await;
+    space.gitrepo("simple", space.follows_main()).await;
     start(space).await
 }
 
@@ -104,7 +102,7 @@ async fn a_proof_header_sent_twice_verifies_nothing(space: &Space) {
 
 async fn unsigned_deliveries_are_rejected_by_default(space: &Space) {
     let lambda = start(space).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("simple", space.follows_main()).await;
     let body = push(space, "refs/heads/main", NEW).to_string();
     let event = FrontDoor::HttpApi.post(&headers("sha256="), body.as_bytes(), false);
     let answer = lambda.answer(&event).await;
@@ -181,8 +179,8 @@ async fn what_is_no_known_event_is_a_function_error() {
 async fn each_delivery_is_counted_in_cloudwatchs_embedded_format() {
     let space = Space::embedded().await;
     let lambda = start(&space).await;
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.github_secret().await;
+    space.gitrepo("simple", space.follows_main()).await;
     let (body, signature) = signed(&space, SECRET, NEW);
     lambda.answer(&FrontDoor::HttpApi.post(&headers(&signature), body.as_bytes(), false)).await;
     lambda.delivery_line(1).await;

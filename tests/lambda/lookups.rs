@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        github::{NEW, NEWER, headers, push, signature},
+        github::{NEW, NEWER, SECRET, headers, push, signature},
         lambda::{FrontDoor, Lambda},
         space::{ApiRequest, Space},
     },
@@ -20,10 +20,8 @@ on_both!(
     without_a_cache_each_forged_delivery_costs_a_scan,
 );
 
-const SECRET: &str = "It's a Secret to Everybody";
-
 async fn start(space: &Space, variables: &[(&str, &str)]) -> Lambda {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let kubeconfig = space.kubeconfig.to_str().unwrap();
     let mut all = vec![
         ("KUBECONFIG", kubeconfig),

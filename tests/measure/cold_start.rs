@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     runtime_api::Run,
     support::{
-        github::{headers, signed},
+        github::{SECRET, headers, signed},
         lambda::FrontDoor,
         moto::Moto,
         process::{cpu, resident},
@@ -26,8 +26,6 @@ use crate::{
 };
 
 const RUNS: usize = 30;
-const SECRET: &str = "It's a Secret to Everybody";
-
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures a release build: its first lines say how to run it"]
 async fn measures_cold_and_warm_deliveries() {
@@ -37,7 +35,7 @@ async fn measures_cold_and_warm_deliveries() {
         format!("{}/target/lambda/fleet-webhook/bootstrap", env!("CARGO_MANIFEST_DIR"))
     });
     moto.create_secret("webhook", &json!({ "github": SECRET }).to_string()).await;
-    space.gitrepo("simple", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("simple", space.follows_main()).await;
     for other in 0..99 {
         let repo = format!("https://github.com/acme/other-{other}");
         space.gitrepo(&format!("other-{other}"), json!({ "repo": repo, "branch": "main" })).await;

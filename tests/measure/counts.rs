@@ -13,11 +13,9 @@ use tokio::time::sleep;
 use crate::support::{
     between::{Between, Fate},
     function::{Answer, Function},
-    github::{self, OLD},
+    github::{self, OLD, SECRET},
     space::Space,
 };
-
-const SECRET: &str = "correct horse battery staple";
 
 /// How many GitRepos are on one branch.
 const MANY: usize = 300;
@@ -89,7 +87,7 @@ async fn started(space: &Space, variables: &[(&str, &str)]) -> Function {
 async fn measures_counts_of_overtaken_pushes() {
     for (gitrepos, times, apart) in [(MANY, 1, &[100, 20, 300][..]), (1, 40, &[1])] {
         let space = Space::real().await;
-        space.global_secret(json!({ "github": SECRET })).await;
+        space.github_secret().await;
         let names: Vec<_> = (0..gitrepos).map(|number| format!("shop-{number}")).collect();
         for name in &names {
             let spec =
@@ -112,7 +110,7 @@ async fn measures_counts_of_overtaken_pushes() {
         }
     }
     let space = Space::real().await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", spec).await;
     let between = Between::start(&space).await;

@@ -8,7 +8,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::{Answer, Function},
-        github::{NEW, signature},
+        github::{NEW, SECRET, signature},
         space::Space,
     },
 };
@@ -19,8 +19,6 @@ on_both!(
     a_gitrepo_whose_secret_does_not_verify_keeps_nobody_from_being_patched,
     without_links_key_or_slug_it_is_malformed,
 );
-
-const SECRET: &str = "correct horse battery staple";
 
 async fn following(space: &Space, name: &str, repo: String) {
     let spec = json!({ "repo": repo, "branch": "main", "pollingInterval": "1h" });

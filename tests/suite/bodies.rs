@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::{
     on_both,
     support::{
         function::Function,
-        github::{NEW, headers, signed},
+        github::{NEW, SECRET, headers, signed},
         sender::Sender,
         space::Space,
     },
@@ -22,11 +20,8 @@ on_both!(
     a_body_that_stops_in_the_middle_is_incomplete_at_the_deadline,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     Function::start(space, variables).await
 }
 

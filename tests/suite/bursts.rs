@@ -10,9 +10,12 @@ use reqwest::Client;
 use serde_json::json;
 use tokio::time::timeout;
 
-use crate::support::{function::Function, github::NEW, process::most_resident, space::Space};
-
-const SECRET: &str = "correct horse battery staple";
+use crate::support::{
+    function::Function,
+    github::{NEW, SECRET},
+    process::most_resident,
+    space::Space,
+};
 
 /// Half of the limit that the manifests set, in MB.
 const HALF_OF_A_POD: u64 = 256;
@@ -78,7 +81,7 @@ async fn burst(
 async fn no_burst_of_strangers_takes_more_than_half_of_a_pod() {
     let _ = rlimit::increase_nofile_limit(8 * 1024);
     let space = Space::embedded().await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": SECRET, "bitbucket": "a-uuid" })).await;
     let mut variables = variables_of_the_image();
     variables.push(("RUST_LOG", "info"));

@@ -18,11 +18,9 @@ use tokio::{
 use crate::support::{
     api_server::Fault,
     function::Function,
-    github::{NEW, NEWER},
+    github::{NEW, NEWER, SECRET},
     space::Space,
 };
-
-const SECRET: &str = "correct horse battery staple";
 
 /// What is between the function and its API server, and may swallow all that is said on the connections that are open.
 struct Between {
@@ -93,7 +91,7 @@ async fn prepared() -> Space {
     let space = Space::embedded().await;
     let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", spec).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     space
 }
 

@@ -11,12 +11,10 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        github::{NEW, push, signature},
+        github::{NEW, SECRET, push, signature},
         space::Space,
     },
 };
-
-const SECRET: &str = "correct horse battery staple";
 
 on_both!(
     each_gitrepo_of_the_repository_is_explained_and_nothing_is_written,
@@ -70,7 +68,7 @@ fn assert_says(said: &Said, code: i32, lines: &[String]) {
 }
 
 async fn each_gitrepo_of_the_repository_is_explained_and_nothing_is_written(space: &Space) {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let url = space.github_url();
     for (name, more) in [
         ("shop", json!({ "branch": "main" })),
@@ -111,8 +109,7 @@ async fn each_gitrepo_of_the_repository_is_explained_and_nothing_is_written(spac
 }
 
 async fn a_wrong_secret_is_said_to_be_wrong(space: &Space) {
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.shop().await;
     let wrong = event("mistyped", &push(space, "refs/heads/main", NEW));
     let said = explain(space, &["-"], &wrong).await;
     assert_says(
@@ -130,7 +127,7 @@ async fn a_wrong_secret_is_said_to_be_wrong(space: &Space) {
 }
 
 async fn near_misses_are_named_where_nothing_follows(space: &Space) {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let elsewhere = format!("https://git.example.com/{}", space.repository);
     space.gitrepo("mirror", json!({ "repo": elsewhere, "branch": "main" })).await;
     let said = explain(space, &["-"], &event(SECRET, &push(space, "refs/heads/main", NEW))).await;

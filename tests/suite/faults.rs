@@ -11,7 +11,7 @@ use crate::{
     support::{
         between::{Between, Fate},
         function::{Answer, Function},
-        github::{self, NEW, NEWER, OLD},
+        github::{self, NEW, NEWER, OLD, SECRET},
         space::Space,
     },
 };
@@ -20,8 +20,6 @@ on_both!(
     a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push,
     a_push_that_is_tried_again_overtakes_no_later_one,
 );
-
-const SECRET: &str = "correct horse battery staple";
 
 /// What a delivery asks for whose GitRepo the index does not hold, but for the polling interval.
 const REQUESTS: [(Method, &str); 4] = [
@@ -43,7 +41,7 @@ async fn push(function: &Function, space: &Space, before: &str, after: &str) -> 
 
 async fn a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push(space: &Space) {
     space.gitrepo("shop", following(space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let between = Between::start(space).await;
     // Nothing is remembered and nothing indexed: each delivery asks for all.
     let variables = [
@@ -79,7 +77,7 @@ async fn a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push(spa
 
 async fn a_push_that_is_tried_again_overtakes_no_later_one(space: &Space) {
     space.gitrepo("shop", following(space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let between = Between::start(space).await;
     let function = Function::start(space, &[("KUBECONFIG", &*between.kubeconfig)]).await;
     function.logs("the index is in use").await;

@@ -8,18 +8,21 @@ use serde_json::json;
 
 use crate::{
     on_both,
-    support::{api_server::Fault, function::Function, github::NEW, space::Space},
+    support::{
+        api_server::Fault,
+        function::Function,
+        github::{NEW, SECRET},
+        space::Space,
+    },
 };
 
 on_both!(what_an_alarm_stands_on_is_zero_from_the_start);
-
-const SECRET: &str = "correct horse battery staple";
 
 async fn prepared(deadline: &str) -> (Space, Function) {
     let space = Space::embedded().await;
     let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", spec).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(&space, &[("DEADLINE", deadline)]).await;
     (space, function)
 }

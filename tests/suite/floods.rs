@@ -11,7 +11,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::Function,
-        github::{NEW, push},
+        github::{NEW, SECRET, push},
         space::{ApiRequest, Space},
     },
 };
@@ -23,15 +23,12 @@ on_both!(
     without_a_cache_each_forged_delivery_is_looked_up,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 /// No GitRepo follows it, so that the index is not the last word.
 const NOBODYS: &str = "refs/heads/nobody";
 
 /// The function with its index in use.
 async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let function = Function::start(space, variables).await;
     function.logs("the index is in use").await;
     function
@@ -131,8 +128,7 @@ async fn a_repository_that_is_slow_to_read_holds_up_no_other() {
     let space = Space::embedded().await;
     // What the index holds would not be read.
     space.fail(Fault::always(Method::GET, "watch=true", 403));
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let function = Function::start(&space, &[]).await;
     let slow = json!({ "repo": "https://github.com/acme/slow", "branch": "main" });
     space.gitrepo("slow", slow).await;
@@ -182,7 +178,7 @@ async fn own_secrets_that_are_missing_cost_a_constant_and_are_in_nobodys_way() {
     let own = json!({ "repo": space.github_url(), "branch": "main", "webhookSecret": "own" });
     space.gitrepo_in("another-tenants", "shop", own).await;
     space.secret("another-tenants", "own", json!({ "github": "own secret" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(&space, &[]).await;
     function.logs("the index is in use").await;
     let reads = || {

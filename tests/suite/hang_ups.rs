@@ -12,7 +12,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::{Answer, Function},
-        github::{NEW, NEWER, headers, padded},
+        github::{NEW, NEWER, SECRET, headers, padded},
         sender::Sender,
         space::Space,
     },
@@ -20,15 +20,13 @@ use crate::{
 
 on_both!(a_push_whose_sender_hangs_up_at_once_is_patched_logged_and_counted);
 
-const SECRET: &str = "correct horse battery staple";
-
 /// How large the large bodies are; four of them are held at once.
 const LARGE: usize = 1_000_000;
 
 async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", follows).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(space, variables).await;
     function.logs("the index is in use").await;
     function

@@ -159,7 +159,7 @@ async fn prepared(space: &Space) -> Function {
             space.gitrepo(&format!("{provider}-{what}"), spec).await;
         }
     }
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let keys: Map<String, Value> =
         SECRET.iter().map(|(key, _)| ((*key).to_owned(), of_somebody(key).into())).collect();
     space.global_secret(keys.clone().into()).await;

@@ -15,7 +15,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::Function,
-        github::{NEW, NEWER, OLD},
+        github::{NEW, NEWER, OLD, SECRET},
         space::{ApiRequest, Space},
     },
 };
@@ -32,8 +32,6 @@ on_both!(
 /// For how long a GitRepo may be missed.
 const A_SECOND: Duration = Duration::from_secs(1);
 
-const SECRET: &str = "correct horse battery staple";
-
 fn following(space: &Space, branch: &str) -> Value {
     json!({ "repo": space.github_url(), "branch": branch, "pollingInterval": "1h" })
 }
@@ -44,7 +42,7 @@ fn of_index(request: &ApiRequest) -> bool {
 
 /// The function with its index in use, and the secret read.
 async fn indexed(space: &Space, variables: &[(&str, &str)]) -> Function {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(space, variables).await;
     function.logs("the index is in use").await;
     function.deliver_github("push", SECRET, &json!({})).await;

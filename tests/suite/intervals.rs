@@ -7,7 +7,12 @@ use serde_json::{Value, json};
 
 use crate::{
     on_both,
-    support::{api_server::Fault, function::Function, github::NEW, space::Space},
+    support::{
+        api_server::Fault,
+        function::Function,
+        github::{NEW, SECRET},
+        space::Space,
+    },
 };
 
 on_both!(
@@ -15,16 +20,14 @@ on_both!(
     an_interval_that_a_killed_process_left_without_a_commit_is_taken_back_after_the_start,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 /// How long a patch is held up, so that somebody else can be faster.
 const A_WHILE: Duration = Duration::from_millis(700);
 
 async fn prepared(space: &Space, names: &[&str]) -> Function {
     for name in names {
-        space.gitrepo(name, json!({ "repo": space.github_url(), "branch": "main" })).await;
+        space.gitrepo(name, space.follows_main()).await;
     }
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     Function::start(space, &[]).await
 }
 
@@ -57,7 +60,7 @@ async fn an_interval_that_a_killed_process_left_without_a_commit_is_taken_back_a
         format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos/{name}", space.apps)
     };
     for name in ["left", "theirs", "announced"] {
-        space.gitrepo(name, json!({ "repo": space.github_url(), "branch": "main" })).await;
+        space.gitrepo(name, space.follows_main()).await;
         let manager = if name == "theirs" { "somebody" } else { "fleet-webhook" };
         let path = format!("{}?fieldManager={manager}", path(name));
         let set = json!({ "spec": { "pollingInterval": "1h" } });

@@ -11,7 +11,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::Function,
-        github::NEW,
+        github::{NEW, SECRET},
         space::{ApiRequest, Space},
     },
 };
@@ -22,8 +22,6 @@ on_both!(
     gitrepos_of_one_name_in_two_namespaces_are_both_found,
     only_the_configured_namespaces_are_looked_in,
 );
-
-const SECRET: &str = "correct horse battery staple";
 
 fn follows(space: &Space) -> Value {
     json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" })
@@ -40,7 +38,7 @@ async fn one_of_many_gitrepos_is_found_without_reading_the_others(space: &Space)
     let other = |number| json!({ "repo": format!("https://github.com/acme/other-{number}"), "branch": "main" });
     many(space, (0..200).map(|number| (format!("other-{number}"), other(number)))).await;
     space.gitrepo("shop", follows(space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(space, &[]).await;
     let before = space.requests().len();
 
@@ -61,7 +59,7 @@ async fn one_of_many_gitrepos_is_found_without_reading_the_others(space: &Space)
 
 async fn a_monorepo_with_many_gitrepos_is_patched_whole(space: &Space) {
     many(space, (0..200).map(|number| (format!("part-{number}"), follows(space)))).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(space, &[("DEADLINE", "60s")]).await;
 
     let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
@@ -75,7 +73,7 @@ async fn a_monorepo_with_many_gitrepos_is_patched_whole(space: &Space) {
 async fn gitrepos_of_one_name_in_two_namespaces_are_both_found(space: &Space) {
     space.gitrepo("shop", follows(space)).await;
     space.gitrepo_in(&space.fleet, "shop", follows(space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(space, &[]).await;
 
     let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
@@ -86,7 +84,7 @@ async fn gitrepos_of_one_name_in_two_namespaces_are_both_found(space: &Space) {
 async fn only_the_configured_namespaces_are_looked_in(space: &Space) {
     space.gitrepo("shop", follows(space)).await;
     space.gitrepo_in(&space.fleet, "shop", follows(space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let namespaces = format!("{},default", space.apps);
     let function = Function::start(space, &[("GITREPO_NAMESPACES", &namespaces)]).await;
 
@@ -103,7 +101,7 @@ async fn only_the_configured_namespaces_are_looked_in(space: &Space) {
 async fn gitrepos_are_scanned_while_the_secret_is_read() {
     let space = Space::embedded().await;
     space.gitrepo("shop", follows(&space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     // Without an index, as on Lambda.
     space.fail(Fault::always(Method::GET, "gitrepos?resourceVersion=0", 403));
     let server = space.embedded_server().unwrap();

@@ -11,7 +11,7 @@ use crate::{
         api_server::Fault,
         events::Event,
         function::Function,
-        github::{NEW, NEWER, OLD},
+        github::{NEW, NEWER, OLD, SECRET},
         real_cluster::RealCluster,
         service_account::Right,
         space::Space,
@@ -24,12 +24,11 @@ on_both!(
     strangers_and_other_tenants_cause_no_event,
 );
 
-const SECRET: &str = "correct horse battery staple";
 const ON: (&str, &str) = ("GITREPO_EVENTS", "on");
 
 /// GitRepos of one repository whose own secrets are at fault, one of the global secret, and one whose own is right.
 async fn prepare(space: &Space) {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     space.secret(&space.apps, "other-key", json!({ "gitlab": "hunter2" })).await;
     space.secret(&space.apps, "empty", json!({ "github": "" })).await;
     space.secret(&space.apps, "right", json!({ "github": "its own" })).await;
@@ -215,7 +214,7 @@ async fn an_owner_whose_secret_may_not_be_read_is_told_so() {
     let spec = json!({ "repo": space.github_url(), "branch": "main", "webhookSecret": "right" });
     space.gitrepo("right", spec).await;
     space.secret(&space.apps, "right", json!({ "github": "its own" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(&space, &[ON]).await;
     function.push(&space, SECRET, "refs/heads/main", NEW).await;
     let (said, events) = said_in_time(&space, 1).await;

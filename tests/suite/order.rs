@@ -13,7 +13,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::{Answer, Function},
-        github::{self, NEW, NEWER, OLD},
+        github::{self, NEW, NEWER, OLD, SECRET},
         space::Space,
     },
 };
@@ -25,7 +25,6 @@ on_both!(
     what_a_push_changed_is_unchanged_when_it_comes_again,
 );
 
-const SECRET: &str = "correct horse battery staple";
 const NEWEST: &str = "4444444444444444444444444444444444444444";
 
 fn following(space: &Space, branch: &str) -> Value {
@@ -34,7 +33,7 @@ fn following(space: &Space, branch: &str) -> Value {
 
 /// The function with its index in use.
 async fn indexed(space: &Space) -> Function {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     replica(space).await
 }
 

@@ -3,28 +3,22 @@
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{
     api_server::Fault,
     function::Function,
-    github::{NEW, NEWER},
+    github::{NEW, NEWER, SECRET},
     real_cluster::RealCluster,
     space::Space,
 };
 
-const SECRET: &str = "correct horse battery staple";
-
-fn follows(space: &Space) -> Value {
-    json!({ "repo": space.github_url(), "branch": "main" })
-}
-
 async fn embedded(names: &[&str], variables: &[(&str, &str)]) -> (Space, Function) {
     let space = Space::embedded().await;
     for name in names {
-        space.gitrepo(name, follows(&space)).await;
+        space.gitrepo(name, space.follows_main()).await;
     }
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(&space, variables).await;
     (space, function)
 }
@@ -153,9 +147,9 @@ async fn patches_under_way_at_the_deadline_go_on_after_the_answer() {
 async fn a_policy_that_refuses_one_gitrepo_stops_no_other_on_the_real_api_server() {
     let space = Space::real().await;
     for name in ["bad", "good"] {
-        space.gitrepo(name, follows(&space)).await;
+        space.gitrepo(name, space.follows_main()).await;
     }
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let cluster = RealCluster::shared();
     let policy = format!("refuse-{}", space.apps);
     let expression = format!("!(request.namespace == '{}' && request.name == 'bad')", space.apps);
@@ -207,8 +201,7 @@ async fn no_push_is_lost_while_the_real_api_server_is_down() {
 
     let cluster: &'static RealCluster = Box::leak(Box::new(cluster));
     let space = Space::on_real(cluster).await;
-    space.gitrepo("shop", follows(&space)).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let function = Function::start(&space, &[]).await;
     assert_eq!(function.push(&space, SECRET, "refs/heads/main", NEW).await.status, 200);
 

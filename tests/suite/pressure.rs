@@ -8,11 +8,9 @@ use serde_json::json;
 use crate::support::{
     api_server::{Fault, Seen},
     function::Function,
-    github::NEW,
+    github::{NEW, SECRET},
     space::Space,
 };
-
-const SECRET: &str = "correct horse battery staple";
 
 /// GitRepos that poll already, so that each costs one patch.
 async fn embedded(number: usize, variables: &[(&str, &str)]) -> (Space, Function) {
@@ -22,7 +20,7 @@ async fn embedded(number: usize, variables: &[(&str, &str)]) -> (Space, Function
             json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
         space.gitrepo(&format!("shop-{number}"), follows).await;
     }
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(&space, variables).await;
     (space, function)
 }

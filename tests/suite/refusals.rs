@@ -6,7 +6,7 @@ use crate::{
     on_both,
     support::{
         function::Function,
-        github::{NEW, headers, push, signature},
+        github::{NEW, SECRET, headers, push, signature},
         space::Space,
     },
 };
@@ -24,10 +24,8 @@ on_both!(
     an_unverified_caller_cannot_tell_what_is_followed,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 async fn prepared(space: &Space, variables: &[(&str, &str)]) -> Function {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": SECRET, "gogs": "gogs secret" })).await;
     Function::start(space, variables).await
 }

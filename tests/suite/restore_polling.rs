@@ -8,8 +8,12 @@ use serde_json::{Value, json};
 use crate::{
     on_both,
     support::{
-        api_server::Fault, function::Function, github::NEW, real_cluster::RealCluster,
-        service_account::Right, space::Space,
+        api_server::Fault,
+        function::Function,
+        github::{NEW, SECRET},
+        real_cluster::RealCluster,
+        service_account::Right,
+        space::Space,
     },
 };
 
@@ -18,8 +22,6 @@ on_both!(
     a_dry_run_says_the_same_and_writes_nothing,
     more_gitrepos_than_a_page_holds_are_all_looked_at,
 );
-
-const SECRET: &str = "correct horse battery staple";
 
 /// What it printed, and its exit code.
 async fn restore_polling(space: &Space, arguments: &[&str]) -> (Option<i32>, String) {
@@ -53,7 +55,7 @@ fn path(space: &Space, name: &str) -> String {
 
 /// GitRepos of each kind: `shop` was pushed to, `changed` too and then somebody set its interval.
 async fn pushed(space: &Space) {
-    let following = json!({ "repo": space.github_url(), "branch": "main" });
+    let following = space.follows_main();
     for name in ["shop", "changed"] {
         space.gitrepo(name, following.clone()).await;
     }
@@ -61,7 +63,7 @@ async fn pushed(space: &Space) {
     slow["pollingInterval"] = json!("1h");
     space.gitrepo("theirs", slow).await;
     space.gitrepo("untouched", json!({ "repo": "https://git.example.com/other" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     let function = Function::start(space, &[]).await;
     let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
     assert_eq!((answer.status, answer.outcome()), (200, "accepted"));
@@ -111,7 +113,7 @@ async fn a_dry_run_says_the_same_and_writes_nothing(space: &Space) {
 }
 
 async fn more_gitrepos_than_a_page_holds_are_all_looked_at(space: &Space) {
-    let spec = json!({ "repo": space.github_url(), "branch": "main" });
+    let spec = space.follows_main();
     let gitrepo = |number: u16| {
         json!({
             "apiVersion": "fleet.cattle.io/v1alpha1", "kind": "GitRepo",
@@ -187,7 +189,7 @@ async fn what_may_not_be_done_is_said_and_returns_1() {
     {
         let less = Right { role: "ClusterRole/fleet-webhook", resource: "gitrepos", verb };
         let space = Space::with_rights(cluster, Some(less)).await;
-        space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+        space.gitrepo("shop", space.follows_main()).await;
         set_by(&space, "shop", "fleet-webhook", "1h").await;
         let (code, said) = restore_polling(&space, &[]).await;
         assert_eq!(code, Some(1), "{said}");
@@ -199,7 +201,7 @@ async fn what_may_not_be_done_is_said_and_returns_1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gitrepo_that_somebody_changes_meanwhile_is_judged_again() {
     let space = Space::embedded().await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     set_by(&space, "shop", "fleet-webhook", "1h").await;
     let while_it_is_held_up = std::time::Duration::from_millis(700);
     space.fail(Fault::always(Method::PATCH, "/shop?", 503).once().after(while_it_is_held_up));

@@ -10,17 +10,16 @@ use tokio::time::sleep;
 use crate::support::{
     api_server::Fault,
     function::Function,
-    github::{NEW, NEWER, push, signature},
+    github::{NEW, NEWER, SECRET, push, signature},
     sink::{Event, Sink, generic_message},
     space::Space,
 };
 
-const SECRET: &str = "correct horse battery staple";
 const GENERIC_SECRET: &str = "whsec_Z2VuZXJpYy10ZXN0LXNlY3JldC1vZi0zMi1ieXRlcy0=";
 
 async fn start(variables: &[(&str, &str)]) -> (Space, Sink, Function) {
     let (space, sink) = (Space::embedded().await, Sink::start().await);
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": SECRET, "generic": GENERIC_SECRET })).await;
     let mut all = vec![("K_SINK", sink.url.as_str())];
     all.extend_from_slice(variables);

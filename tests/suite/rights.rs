@@ -5,13 +5,11 @@ use serde_json::{Value, json};
 
 use crate::support::{
     function::{Answer, Function},
-    github::{NEW, NEWER, OLD},
+    github::{NEW, NEWER, OLD, SECRET},
     real_cluster::RealCluster,
     service_account::Right,
     space::Space,
 };
-
-const SECRET: &str = "correct horse battery staple";
 
 /// What three deliveries are answered: for a GitRepo of the global secret, for it again, for one with its own secret.
 struct Answers {
@@ -30,7 +28,7 @@ async fn answers_without(less: Option<Right>) -> Answers {
     let mut own: Value = follows("own");
     own["webhookSecret"] = json!("own");
     space.gitrepo("own", own).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     space.secret(&space.apps, "own", json!({ "github": "its own" })).await;
     let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
     let first = function.push(&space, SECRET, "refs/heads/main", NEW).await;
@@ -137,8 +135,7 @@ async fn credentials_that_the_api_server_does_not_know_are_told_in_its_own_words
     let mut kubeconfig: Value = serde_json::from_slice(&kubeconfig).unwrap();
     kubeconfig["users"][0]["user"]["token"] = json!("of nobody");
     std::fs::write(&space.kubeconfig, kubeconfig.to_string()).unwrap();
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
 
     let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;

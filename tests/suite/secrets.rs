@@ -36,16 +36,12 @@ on_both!(
 const GLOBAL: &str = "global secret";
 const OWN: &str = "own secret";
 
-fn follows(space: &Space) -> Value {
-    json!({ "repo": space.github_url(), "branch": "main" })
-}
-
 fn follows_with(space: &Space, secret: &str) -> Value {
     json!({ "repo": space.github_url(), "branch": "main", "webhookSecret": secret })
 }
 
 async fn a_gitrepos_own_secret_takes_the_global_ones_place(space: &Space) {
-    space.gitrepo("global", follows(space)).await;
+    space.gitrepo("global", space.follows_main()).await;
     space.gitrepo("own", follows_with(space, "own")).await;
     space.global_secret(json!({ "github": GLOBAL })).await;
     space.secret(&space.apps, "own", json!({ "github": OWN })).await;
@@ -64,7 +60,7 @@ async fn one_gitrepos_broken_secret_stops_no_other(space: &Space) {
     space.gitrepo("a-missing", follows_with(space, "missing")).await;
     space.gitrepo("b-keyless", follows_with(space, "keyless")).await;
     space.gitrepo("c-empty", follows_with(space, "empty")).await;
-    space.gitrepo("d-good", follows(space)).await;
+    space.gitrepo("d-good", space.follows_main()).await;
     space.global_secret(json!({ "github": GLOBAL })).await;
     space.secret(&space.apps, "keyless", json!({ "gitlab": GLOBAL })).await;
     space.secret(&space.apps, "empty", json!({ "github": "" })).await;
@@ -114,7 +110,7 @@ async fn a_caller_sees_only_gitrepos_that_its_secret_governs(space: &Space) {
 }
 
 async fn a_global_secret_without_the_key_or_with_an_empty_one_verifies_nothing(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "gitlab": GLOBAL, "github": "" })).await;
     let function = Function::start(space, &[]).await;
 
@@ -126,7 +122,7 @@ async fn a_global_secret_without_the_key_or_with_an_empty_one_verifies_nothing(s
 }
 
 async fn without_any_secret_unsigned_deliveries_are_accepted_with_a_warning(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = Function::start(space, &[]).await;
 
     let answer = function.push(space, "anything", "refs/heads/main", NEW).await;
@@ -139,7 +135,7 @@ async fn without_any_secret_unsigned_deliveries_are_accepted_with_a_warning(spac
 }
 
 async fn without_any_secret_unsigned_deliveries_are_rejected_where_so_configured(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = Function::start(space, &[("UNSIGNED_DELIVERIES", "reject")]).await;
 
     let answer = function.push(space, "anything", "refs/heads/main", NEW).await;
@@ -162,7 +158,7 @@ async fn a_gitrepo_with_a_secret_is_guarded_even_where_unsigned_deliveries_are_a
 }
 
 async fn a_named_global_secret_that_is_missing_is_unavailable(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = Function::start(space, &[("WEBHOOK_SECRET_NAME", "my-webhook")]).await;
 
     let answer = function.push(space, GLOBAL, "refs/heads/main", NEW).await;
@@ -173,7 +169,7 @@ async fn a_named_global_secret_that_is_missing_is_unavailable(space: &Space) {
 }
 
 async fn a_global_secret_that_was_seen_and_is_gone_is_unavailable(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": GLOBAL })).await;
     let function = Function::start(space, &[("SECRET_CACHE_TTL", "0s")]).await;
     function.push(space, GLOBAL, "refs/heads/main", NEW).await;
@@ -216,7 +212,7 @@ async fn a_secret_that_appears_works_once_it_is_looked_for_again_or_the_gitrepo_
 }
 
 async fn a_rotated_secret_works_at_once_and_the_old_one_no_more(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": GLOBAL })).await;
     let function = Function::start(space, &[("SECRET_CACHE_TTL", "0s")]).await;
     assert_eq!(function.push(space, GLOBAL, "refs/heads/main", NEW).await.status, 200);
@@ -230,7 +226,7 @@ async fn a_rotated_secret_works_at_once_and_the_old_one_no_more(space: &Space) {
 }
 
 async fn a_rotation_works_at_once_though_the_old_secret_is_cached(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": GLOBAL })).await;
     let function = Function::start(space, &[]).await;
     assert_eq!(function.push(space, GLOBAL, "refs/heads/main", NEW).await.status, 200);
@@ -256,7 +252,7 @@ async fn a_rotation_of_a_gitrepos_own_secret_works_at_once(space: &Space) {
 }
 
 async fn the_previous_value_is_accepted_beside_the_new_one(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": "new", "github.previous": "old" })).await;
     let function = Function::start(space, &[]).await;
 
@@ -286,7 +282,7 @@ async fn a_flood_of_forged_deliveries_reads_the_secret_once(space: &Space) {
 }
 
 async fn a_secret_made_with_echo_works(space: &Space) {
-    space.gitrepo("shop", follows(space)).await;
+    space.gitrepo("shop", space.follows_main()).await;
     space.global_secret(json!({ "github": format!("{GLOBAL}\n") })).await;
     let function = Function::start(space, &[]).await;
 

@@ -16,15 +16,13 @@ use crate::{
     support::{
         api_server::Fault,
         function::{Answer, Function},
-        github::{NEW, NEWER, headers, padded, signed},
+        github::{NEW, NEWER, SECRET, headers, padded, signed},
         sender::Sender,
         space::Space,
     },
 };
 
 on_both!(a_rollout_under_load_loses_nothing, figures_are_told_apart_from_deliveries,);
-
-const SECRET: &str = "correct horse battery staple";
 
 async fn started(space: &Space, variables: &[(&str, &str)]) -> Function {
     let function = Function::start(space, variables).await;
@@ -35,7 +33,7 @@ async fn started(space: &Space, variables: &[(&str, &str)]) -> Function {
 async fn shop(space: &Space) {
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
     space.gitrepo("shop", follows).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
 }
 
 async fn a_rollout_under_load_loses_nothing(space: &Space) {

@@ -6,7 +6,7 @@ use crate::{
     on_both,
     support::{
         function::Function,
-        github::{NEW, NEWER},
+        github::{NEW, NEWER, SECRET},
         space::Space,
     },
 };
@@ -26,15 +26,13 @@ on_both!(
     health_readiness_and_other_methods,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 async fn ready(space: &Space) -> Function {
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.github_secret().await;
     Function::start(space, &[]).await
 }
 
 async fn a_signed_push_patches_commit_time_and_polling_interval(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = ready(space).await;
 
     let answer = function.push(space, SECRET, "refs/heads/main", NEW).await;
@@ -91,8 +89,7 @@ async fn a_polling_interval_that_is_set_is_kept(space: &Space) {
 }
 
 async fn keep_sets_no_polling_interval(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     let function = Function::start(space, &[("POLLING_INTERVAL", "keep")]).await;
 
     function.push(space, SECRET, "refs/heads/main", NEW).await;
@@ -102,7 +99,7 @@ async fn keep_sets_no_polling_interval(space: &Space) {
 }
 
 async fn a_delivery_sent_again_writes_nothing(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = ready(space).await;
     function.push(space, SECRET, "refs/heads/main", NEW).await;
     let writes = space.writes().len();
@@ -115,7 +112,7 @@ async fn a_delivery_sent_again_writes_nothing(space: &Space) {
 }
 
 async fn a_push_back_to_an_older_commit_is_announced(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = ready(space).await;
 
     for commit in [NEW, NEWER, NEW, NEWER, NEW] {
@@ -182,7 +179,7 @@ async fn only_the_same_repository_is_patched(space: &Space) {
 }
 
 async fn a_deletion_patches_nothing(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = ready(space).await;
 
     let answer = function.push(space, SECRET, "refs/heads/main", &"0".repeat(40)).await;
@@ -192,7 +189,7 @@ async fn a_deletion_patches_nothing(space: &Space) {
 }
 
 async fn the_log_has_one_line_for_a_delivery_and_no_secret(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = ready(space).await;
 
     function.push(space, SECRET, "refs/heads/main", NEW).await;
@@ -215,7 +212,7 @@ async fn the_log_has_one_line_for_a_delivery_and_no_secret(space: &Space) {
 }
 
 async fn a_warm_delivery_costs_a_scan_a_list_and_a_patch(space: &Space) {
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = ready(space).await;
     function.push(space, SECRET, "refs/heads/main", NEW).await;
     let before = space.requests().len();

@@ -1,11 +1,16 @@
 //! 503: whom a secret verifies is told which step failed, of whom it asked and for how long; a stranger is told nothing.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{api_server::Fault, function::Function, github::NEW, space::Space};
-
-const SECRET: &str = "correct horse battery staple";
+use crate::support::{
+    api_server::Fault,
+    function::Function,
+    github::{NEW, SECRET},
+    space::Space,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_look_up_that_fails_is_told_to_whom_a_secret_verifies_and_to_nobody_else() {
@@ -20,8 +25,7 @@ async fn a_look_up_that_fails_is_told_to_whom_a_secret_verifies_and_to_nobody_el
         ),
     ] {
         let space = Space::embedded().await;
-        space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-        space.global_secret(json!({ "github": SECRET })).await;
+        space.shop().await;
         space.fail(fault.clone());
         let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
 
@@ -53,14 +57,20 @@ async fn what_cannot_be_read_or_patched_in_time_is_told_to_whom_a_secret_verifie
     for (fault, own, says) in [
         (Fault::silence(Method::GET, "/secrets/own"), true, "a secret cannot be read"),
         (Fault::always(Method::PATCH, "/status", 500), false, "the API server answered 500"),
+        // The deadline comes in the middle of an attempt.
+        (
+            Fault::always(Method::PATCH, "/status", 500).after(Duration::from_millis(280)),
+            false,
+            "the API server answered 500",
+        ),
     ] {
         let space = Space::embedded().await;
-        let mut spec = json!({ "repo": space.github_url(), "branch": "main" });
+        let mut spec = space.follows_main();
         if own {
             spec["webhookSecret"] = json!("own");
         }
         space.gitrepo("shop", spec).await;
-        space.global_secret(json!({ "github": SECRET })).await;
+        space.github_secret().await;
         space.fail(fault.clone());
         let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
         let verified = function.push(&space, SECRET, "refs/heads/main", NEW).await;
@@ -75,8 +85,7 @@ async fn what_cannot_be_read_or_patched_in_time_is_told_to_whom_a_secret_verifie
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_keeps_the_global_secret_from_being_read_is_in_the_log_and_in_no_answer() {
     let space = Space::embedded().await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
-    space.global_secret(json!({ "github": SECRET })).await;
+    space.shop().await;
     space.fail(Fault::always(Method::GET, "/secrets/", 403));
     let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
 

@@ -6,7 +6,7 @@ use crate::{
     on_both,
     support::{
         function::Function,
-        github::{NEW, NEWER, OLD, headers, push, signature},
+        github::{NEW, NEWER, OLD, SECRET, headers, push, signature},
         space::Space,
     },
 };
@@ -18,11 +18,8 @@ on_both!(
     a_delivery_has_one_line_with_who_sent_it_and_what_it_was_about,
 );
 
-const SECRET: &str = "correct horse battery staple";
-
 async fn prepared(space: &Space) -> Function {
-    space.global_secret(json!({ "github": SECRET })).await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.shop().await;
     Function::start(space, &[]).await
 }
 
@@ -115,7 +112,7 @@ async fn a_delivery_has_one_line_with_who_sent_it_and_what_it_was_about(space: &
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn that_nothing_is_checked_is_said_once_and_not_with_each_delivery() {
     let space = Space::embedded().await;
-    space.gitrepo("shop", json!({ "repo": space.github_url(), "branch": "main" })).await;
+    space.gitrepo("shop", space.follows_main()).await;
     let function = Function::start(&space, &[("UNSIGNED_DELIVERIES", "accept")]).await;
     for commit in [OLD, NEW, NEWER] {
         let answer = function.push(&space, "any", "refs/heads/main", commit).await;

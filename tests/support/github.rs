@@ -11,10 +11,31 @@ use super::{
     space::Space,
 };
 
+/// What the tests' global secret holds for GitHub.
+pub const SECRET: &str = "correct horse battery staple";
+
 /// Three commits; the last two are pushed.
 pub const OLD: &str = "1111111111111111111111111111111111111111";
 pub const NEW: &str = "2222222222222222222222222222222222222222";
 pub const NEWER: &str = "3333333333333333333333333333333333333333";
+
+impl Space {
+    /// The spec of a GitRepo that follows `main` of its repository.
+    pub fn follows_main(&self) -> Value {
+        json!({ "repo": self.github_url(), "branch": "main" })
+    }
+
+    /// Creates the global secret that verifies GitHub's deliveries with [`SECRET`].
+    pub async fn github_secret(&self) {
+        self.global_secret(json!({ "github": SECRET })).await;
+    }
+
+    /// Creates that, and a GitRepo `shop` that follows `main`.
+    pub async fn shop(&self) {
+        self.gitrepo("shop", self.follows_main()).await;
+        self.github_secret().await;
+    }
+}
 
 /// A push to the space's repository.
 pub fn push(space: &Space, full_ref: &str, after: &str) -> Value {
