@@ -178,6 +178,8 @@ func TestHalfAConfigurationIsRefused(t *testing.T) {
 		"{knative: {enabled: true}, pull: {queueUrl: 'https://sqs.eu-central-1.amazonaws.com/111122223333/fleet'}}": "nothing listens",
 		"pull: {credentialsSecret: aws}":                                                                            "needs pull.queueUrl",
 		"pull: {queueUrl: 'https://example.com/queue'}":                                                             "/pull/queueUrl",
+		"{networkPolicy: {enabled: true}, proxy: 'http://proxy.example:3128'}":                                      "say so in networkPolicy.egress",
+		"{networkPolicy: {enabled: true}, retry: {sink: 'http://sink'}}":                                            "say so in networkPolicy.egress",
 		"knative: {public: true}":                                                                                   "need knative.enabled",
 		"ingress: {enabled: true, hosts: []}":                                                                       "needs ingress.hosts",
 		"{knative: {enabled: true, minScale: 1}}":                                                                   "/knative/minScale",
@@ -185,6 +187,15 @@ func TestHalfAConfigurationIsRefused(t *testing.T) {
 		answer, err := run(values, helm(t), "template", "fleet-webhook", chart, "--values=-")
 		if err == nil || !strings.Contains(answer, words) {
 			t.Errorf("%s: %v, and no %q in\n%s", values, err, words, answer)
+		}
+	}
+}
+
+func TestWhatAClusterIsTooOldForIsRefused(t *testing.T) {
+	for version, refused := range map[string]bool{"v1.29.15": true, "v1.30.0": false, "v1.30.4+rke2r1": false, "v1.36.3": false} {
+		answer, err := run("", helm(t), "template", "fleet-webhook", chart, "--set", "admissionPolicy.enabled=true", "--kube-version", version)
+		if refused != (err != nil) || refused && !strings.Contains(answer, "admissionPolicy needs Kubernetes 1.30") {
+			t.Errorf("%s: %v %s", version, err, answer)
 		}
 	}
 }

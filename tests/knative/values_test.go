@@ -10,20 +10,21 @@ import (
 // The names that Fleet's own chart has, and those that its users know from others.
 func TestEachValueThatFleetsUsersKnowHasItsEffect(t *testing.T) {
 	for values, text := range map[string]string{
-		"ingress: {enabled: true, className: nginx}":                                           "  ingressClassName: nginx\n",
-		"ingress: {enabled: true, annotations: {cert-manager.io/cluster-issuer: acme}}":        "    cert-manager.io/cluster-issuer: acme\n",
-		"ingress: {enabled: true, tls: [{hosts: [a.example], secretName: a-tls}]}":             "      secretName: a-tls\n",
-		"ingress: {enabled: true, hosts: [a.example]}":                                         "    - host: a.example\n",
-		"service: {type: LoadBalancer, annotations: {a: b}}":                                   "  type: LoadBalancer\n",
-		"proxy: http://proxy.example:3128":                                                     "          value: \"http://proxy.example:3128\"\n",
-		"{proxy: 'http://proxy.example:3128', noProxy: '.svc'}":                                "          value: \".svc\"\n",
-		"nodeSelector: {disk: ssd}":                                                            "      nodeSelector:\n        disk: ssd\n",
-		"tolerations: [{key: node, operator: Exists}]":                                         "      tolerations:\n        - key: node\n",
-		"priorityClassName: system-cluster-critical":                                           "      priorityClassName: system-cluster-critical\n",
-		"global: {cattle: {systemDefaultRegistry: registry.acme.example}}":                     "          image: registry.acme.example/fleet-webhook.example/fleet-webhook:",
-		"metrics: {serviceMonitor: {enabled: true, labels: {release: rancher-monitoring}}}":    "kind: ServiceMonitor\n",
-		"imagePullSecrets: [{name: registry}]":                                                 "      imagePullSecrets:\n        - name: registry\n",
-		"serviceAccount: {annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/a'}}": "    eks.amazonaws.com/role-arn: arn:aws:iam::1:role/a\n",
+		"ingress: {enabled: true, className: nginx}":                                                              "  ingressClassName: nginx\n",
+		"ingress: {enabled: true, annotations: {cert-manager.io/cluster-issuer: acme}}":                           "    cert-manager.io/cluster-issuer: acme\n",
+		"ingress: {enabled: true, tls: [{hosts: [a.example], secretName: a-tls}]}":                                "      secretName: a-tls\n",
+		"ingress: {enabled: true, hosts: [a.example]}":                                                            "    - host: a.example\n",
+		"service: {type: LoadBalancer, annotations: {a: b}}":                                                      "  type: LoadBalancer\n",
+		"proxy: http://proxy.example:3128":                                                                        "          value: \"http://proxy.example:3128\"\n",
+		"{proxy: 'http://proxy.example:3128', noProxy: '.svc'}":                                                   "          value: \".svc\"\n",
+		"{proxy: 'http://proxy.example:3128', networkPolicy: {enabled: true, egress: [{ports: [{port: 3128}]}]}}": "knative-eventing\n    - ports:\n      - port: 3128\n",
+		"nodeSelector: {disk: ssd}":                                                                               "      nodeSelector:\n        disk: ssd\n",
+		"tolerations: [{key: node, operator: Exists}]":                                                            "      tolerations:\n        - key: node\n",
+		"priorityClassName: system-cluster-critical":                                                              "      priorityClassName: system-cluster-critical\n",
+		"global: {cattle: {systemDefaultRegistry: registry.acme.example}}":                                        "          image: registry.acme.example/fleet-webhook.example/fleet-webhook:",
+		"metrics: {serviceMonitor: {enabled: true, labels: {release: rancher-monitoring}}}":                       "kind: ServiceMonitor\n",
+		"imagePullSecrets: [{name: registry}]":                                                                    "      imagePullSecrets:\n        - name: registry\n",
+		"serviceAccount: {annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/a'}}":                    "    eks.amazonaws.com/role-arn: arn:aws:iam::1:role/a\n",
 	} {
 		rendered, err := run(values, helm(t), "template", "fleet-webhook", chart, "--namespace", rancher, "--values=-")
 		if err != nil || !strings.Contains(rendered, text) {
