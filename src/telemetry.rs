@@ -1,5 +1,7 @@
 //! What the operator sees of the program: log lines here, figures in `metrics` and `emf`.
 
+use std::io::{IsTerminal as _, stderr};
+
 use tracing_subscriber::{
     Layer as _, filter::Targets, fmt::layer, layer::SubscriberExt as _,
     util::SubscriberInitExt as _,
@@ -53,10 +55,12 @@ pub fn silences_all(filter: &Targets) -> bool {
 
 /// Sends the log to stderr from now on; a second call changes nothing.
 pub fn init(filter: Targets, format: LogFormat) {
-    let lines = layer().with_writer(std::io::stderr);
+    let lines = layer().with_writer(stderr);
     let lines = match format {
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
-        LogFormat::Text => lines.boxed(),
+        // Colours are for a terminal; NO_COLOR is looked at already.
+        LogFormat::Text if stderr().is_terminal() => lines.boxed(),
+        LogFormat::Text => lines.with_ansi(false).boxed(),
     };
     // Only the second call fails, and then the log is already where it belongs.
     let _already_set = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();

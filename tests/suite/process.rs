@@ -438,6 +438,21 @@ async fn a_port_that_is_taken_is_named_with_its_variable() {
     }
 }
 
+#[test]
+fn a_log_for_people_has_no_colours_where_no_terminal_shows_them() {
+    let folder = Folder::new("colours");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let ended = run(&[
+        ("KUBECONFIG", folder.file("kubeconfig", &kubeconfig("", "{token: t}")).as_str()),
+        ("LOG_FORMAT", "text"),
+        ("POLING_INTERVAL", "2h"),
+        ("HOST", "127.0.0.1"),
+        ("PORT", &taken.local_addr().unwrap().port().to_string()),
+    ]);
+    assert!(ended.said.contains(" WARN fleet_webhook: there is no such variable"), "{ended:?}");
+    assert!(!ended.said.contains('\u{1b}'), "{ended:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_serves_on_one_thread_however_many_the_machine_offers() {
     let space = Space::embedded().await;
