@@ -60,16 +60,26 @@ const SHOWN: [(&str, &str, &str); 12] = [
 ];
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let for_programs = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => false,
-        ["--json"] => true,
+    let shown = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => show(false).await,
+        ["--json"] => show(true).await,
         _ => {
             eprintln!("usage: cargo run --example quickstart [-- --json]");
-            return Ok(ExitCode::from(2));
+            return ExitCode::from(2);
         }
     };
+    match shown {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn show(for_programs: bool) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (_server, address) = api_server::ApiServer::start().await;
     let admin = Admin { client: Client::builder().build()?, url: format!("http://{address}") };
@@ -94,11 +104,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         all.push(delivered);
     }
     if for_programs {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     println!("\n{}\n\n{}", summary(&all), next_steps(&url, &kubeconfig.0));
-    service.await??;
-    Ok(ExitCode::SUCCESS)
+    Ok(service.await??)
 }
 
 /// A kubeconfig for the API server in memory; its file is gone with it.
