@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"sigs.k8s.io/yaml"
 )
 
 const workflows = "../../.github/workflows"
@@ -47,27 +49,104 @@ func TestEveryActionIsPinnedAndNothingIsWrittenByDefault(t *testing.T) {
 	}
 }
 
-// The release job compares these before it builds anything.
-func TestProgramChartAndManifestsHaveOneVersion(t *testing.T) {
-	read := func(file string) string {
-		text, err := os.ReadFile(file)
-		if err != nil {
+// The steps of release.yml that are no actions, on a copy of this tree and one after the other, as GitHub runs them. Programs
+// that would publish are played, with what they take and print; Helm packs the chart itself.
+func TestTheStepsOfAReleaseRunAsTheyStand(t *testing.T) {
+	tree, programs := t.TempDir(), t.TempDir()
+	if answer, err := run("", "bash", "-euc", `git -C ../.. ls-files -z | (cd ../.. && xargs -0 cp --parents -t "$0") && cd "$0" &&
+		sed -i "s/^## Unreleased$/## 0.1.0 (2026-01-01)/" CHANGELOG.md && mkdir dist && touch dist/bootstrap-{x86_64,arm64}.zip`, tree); err != nil {
+		t.Fatal(answer)
+	}
+	for name, text := range map[string]string{
+		"docker": `
+case "$*" in
+"buildx imagetools create --tag $IMAGE:0.1.0 $IMAGE:0.1.0-amd64 $IMAGE:0.1.0-arm64") ;;
+"buildx imagetools inspect $IMAGE:0.1.0 --format {{.Manifest"*) printf 'Name: a table\nDigest: sha256:' ;;
+"buildx imagetools inspect $IMAGE:0.1.0 --format {{json .Manifest.Digest}}") printf '"sha256:%064d"' 1 ;;
+*) false ;;
+esac`,
+		"cosign": `
+case "$1 $2" in
+"sign --yes") [[ $3 =~ ^ghcr.io/acme/(charts/)?fleet-webhook@sha256:0{63}[12]$ ]] ;;
+"sign-blob --yes") [ "$3 $5" = "--bundle checksums.txt" ] && sha256sum --check --quiet "$5" && touch "$4" ;;
+*) false ;;
+esac`,
+		"helm": `
+if [ "$1" = push ]; then
+    [ -f "$2" ] && [ "$3" = oci://ghcr.io/acme/charts ]
+    printf 'Pushed: ghcr.io/acme/charts/fleet-webhook:0.1.0\nDigest: sha256:%064d\n' 2 >&2
+else
+    exec ` + helm(t) + ` "$@"
+fi`,
+		"gh": `
+[ "$1 $2 $3 $4 $5 $6 $7" = "release create v0.1.0 --verify-tag --title 0.1.0 --notes-file" ]
+grep -q 'A Helm chart' "$8"
+shift 8
+echo "released: $*"`,
+	} {
+		if err := os.WriteFile(filepath.Join(programs, name), []byte("#!/bin/bash\nset -eu"+text+"\n"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		return string(text)
 	}
-	found := regexp.MustCompile(`(?m)^version = "(.*)"$`).FindStringSubmatch(read("../../Cargo.toml"))
-	if found == nil {
-		t.Fatal("no version")
-	}
-	version := found[1]
-	for file, line := range map[string]string{
-		chart + "/Chart.yaml":                          "\nversion: " + version + "\nappVersion: " + version + "\n",
-		manifests + "/base/service.yaml":               "image: fleet-webhook.example/fleet-webhook:" + version + "\n",
-		manifests + "/kubernetes/base/deployment.yaml": "image: fleet-webhook.example/fleet-webhook:" + version + "\n",
-	} {
-		if !strings.Contains(read(file), line) {
-			t.Errorf("%s: no %q", file, line)
+	var workflow struct {
+		Env  map[string]string
+		Jobs map[string]struct {
+			Env   map[string]string
+			Steps []struct {
+				ID, Name, Run string
+				Env           map[string]string
+			}
 		}
+	}
+	text, err := os.ReadFile(workflows + "/release.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.Unmarshal(text, &workflow); err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]string{"github.repository_owner": "acme", "github.token": "token"}
+	expression := regexp.MustCompile(`\$\{\{ ([a-z_.]+) \}\}`)
+	var said string
+	for _, name := range []string{"version", "publish"} {
+		job := workflow.Jobs[name]
+		for _, step := range job.Steps {
+			if step.Run == "" {
+				continue
+			}
+			outputs := filepath.Join(t.TempDir(), "outputs")
+			command := []string{"env", "-C", tree, "PATH=" + programs + ":" + os.Getenv("PATH"), "GITHUB_REF_NAME=v0.1.0", "GITHUB_OUTPUT=" + outputs}
+			for _, variables := range []map[string]string{workflow.Env, job.Env, step.Env} {
+				for name, value := range variables {
+					command = append(command, name+"="+expression.ReplaceAllStringFunc(value, func(found string) string {
+						value, is := known[expression.FindStringSubmatch(found)[1]]
+						if !is {
+							t.Fatalf("%s: %s is not known", step.Name, found)
+						}
+						return value
+					}))
+				}
+			}
+			said, err = run("", append(command, "bash", "--noprofile", "--norc", "-exo", "pipefail", "-c", step.Run)...)
+			if err != nil {
+				t.Fatalf("%s: %s", step.Name, said)
+			}
+			written, _ := os.ReadFile(outputs)
+			for _, line := range strings.Fields(string(written)) {
+				output, value, _ := strings.Cut(line, "=")
+				known["steps."+step.ID+".outputs."+output] = value
+				known["needs."+name+".outputs."+output] = value
+			}
+		}
+	}
+	for _, file := range []string{"bootstrap-arm64.zip", "bootstrap-x86_64.zip", "checksums.txt", "checksums.txt.sigstore.json",
+		"fleet-webhook-0.1.0.tgz", "template.yaml"} {
+		if !strings.Contains(said, "dist/"+file) {
+			t.Errorf("no %s in %s", file, said)
+		}
+	}
+	if answer, err := run("", helm(t), "template", filepath.Join(tree, "dist/fleet-webhook-0.1.0.tgz")); err != nil ||
+		!strings.Contains(answer, "image: ghcr.io/acme/fleet-webhook@sha256:"+strings.Repeat("0", 63)+"1\n") {
+		t.Errorf("the chart names another image: %v %s", err, answer)
 	}
 }
