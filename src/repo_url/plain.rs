@@ -12,6 +12,9 @@ const BEGINNINGS: [(&str, bool); 5] = [
     ("ssh://", false),
 ];
 
+/// The ports that one of these schemes has of its own: the long way knows which.
+const OWN_PORTS: [u16; 4] = [22, 80, 443, 9418];
+
 /// Names of hosts with these in them may belong to a service that calls one repository by several names.
 const PERHAPS_SPECIAL: [&str; 6] = ["azure", "visualstudio", "amazonaws", "ssh", "www", "xn--"];
 
@@ -24,11 +27,22 @@ pub(super) fn parse(text: &str) -> Option<RepoUrl> {
         (text.strip_prefix("git@").and_then(|rest| rest.split_once(':')), false)
     });
     let (host, path) = split?;
+    let (host, port) = match host.split_once(':') {
+        Some((host, port)) => (host, Some(plain_port(port)?)),
+        None => (host, None),
+    };
     if !is_plain_host(host) || !is_plain_path(path) {
         return None;
     }
     let path = without_ending(path).to_ascii_lowercase();
-    Some(RepoUrl { web, host: host.to_owned(), port: None, path, behind_any_context: false })
+    Some(RepoUrl { web, host: host.to_owned(), port, path, behind_any_context: false })
+}
+
+/// A port that is written in one way alone, and is no scheme's own.
+fn plain_port(port: &str) -> Option<u16> {
+    let is_plain = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    let port = port.parse().ok().filter(|_| is_plain)?;
+    (!OWN_PORTS.contains(&port)).then_some(port)
 }
 
 /// A name in lower case, of a domain that is not all digits: nothing in it is decoded, and it is no address.
@@ -89,7 +103,8 @@ mod tests {
         "git..example",
         "localhost",
     ];
-    const BETWEEN: [&str; 6] = ["/", ":", "//", ":443/", ":22/", ":/"];
+    const BETWEEN: [&str; 11] =
+        ["/", ":", "//", ":443/", ":22/", ":/", ":7999/", ":07999/", ":+7999/", ":79990/", ":0/"];
     const SEGMENTS: [&str; 18] = [
         "acme",
         "Shop",
@@ -129,7 +144,7 @@ mod tests {
 
         #[test]
         fn what_forges_write_is_plain(
-            beginning in prop::sample::select(vec!["https://git.acme.example/", "git@git.acme.example:", "ssh://git@github.com/"]),
+            beginning in prop::sample::select(vec!["https://git.acme.example/", "git@git.acme.example:", "ssh://git@github.com/", "ssh://git@git.acme.example:7999/"]),
             path in "[A-Za-z0-9][A-Za-z0-9._-]{0,9}(/[A-Za-z0-9][A-Za-z0-9._-]{0,9}){0,3}(\\.git)?",
         ) {
             let text = format!("{beginning}{path}");
