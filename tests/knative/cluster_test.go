@@ -222,6 +222,42 @@ metrics: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}, promethe
 	cluster.kubectl(t, "", "delete", "secret", "gitjob-webhook", "--namespace="+rancher) // it is there still: it is Fleet's own, too
 }
 
+// Each field is one that Kubernetes has, and Pod Security's strictest level takes the pods. Knative's objects are held
+// against its own rules.
+func TestAStrictServerTakesTheChartInARestrictedNamespace(t *testing.T) {
+	t.Parallel()
+	cluster := serve(t)
+	for _, mode := range []string{"enforce", "warn"} {
+		cluster.kubectl(t, "", "label", "namespace", rancher, "pod-security.kubernetes.io/"+mode+"=restricted")
+	}
+	for _, values := range []string{"", `
+gitrepoNamespaces: [fleet-default]
+gitrepoSecrets: {namespaces: [fleet-default]}
+events: {enabled: true}
+ingress: {enabled: true, className: nginx, hosts: [a.example], tls: [{hosts: [a.example], secretName: a-tls}]}
+service: {type: LoadBalancer, annotations: {a: b}}
+metrics: {podMonitor: {enabled: true}, serviceMonitor: {enabled: true}, prometheusRule: {enabled: true}}
+admissionPolicy: {enabled: true}
+networkPolicy: {enabled: true, egress: [{ports: [{port: 3128}]}]}
+proxy: http://proxy.example:3128
+nodeSelector: {disk: ssd}
+tolerations: [{key: node, operator: Exists}]
+affinity: {nodeAffinity: {}}
+priorityClassName: system-cluster-critical
+imagePullSecrets: [{name: registry}]
+extraLabels: {team: platform}
+extraAnnotations: {team: platform}
+extraEnv: [{name: A, valueFrom: {secretKeyRef: {name: a, key: a}}}]`} {
+		rendered, err := run(values, helm(t), "template", "fleet-webhook", chart, "--namespace", rancher, "--values=-")
+		if err != nil {
+			t.Fatal(rendered)
+		}
+		if answer, err := cluster.tried(rendered, "apply", "--server-side", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-"); err != nil {
+			t.Errorf("%s: %s", values, answer)
+		}
+	}
+}
+
 // As the ServiceAccount, whom RBAC lets patch all of a GitRepo's spec.
 func TestTheAdmissionPolicyLeavesTheThreeFieldsThatAreOurs(t *testing.T) {
 	t.Parallel()
