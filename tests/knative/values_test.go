@@ -18,8 +18,8 @@ func TestEachValueThatFleetsUsersKnowHasItsEffect(t *testing.T) {
 		"proxy: http://proxy.example:3128":                                                                        "          value: \"http://proxy.example:3128\"\n",
 		"{proxy: 'http://proxy.example:3128', noProxy: '.svc'}":                                                   "          value: \".svc\"\n",
 		"{proxy: 'http://proxy.example:3128', networkPolicy: {enabled: true, egress: [{ports: [{port: 3128}]}]}}": "knative-eventing\n    - ports:\n      - port: 3128\n",
-		"nodeSelector: {disk: ssd}":                                                                               "      nodeSelector:\n        disk: ssd\n",
-		"tolerations: [{key: node, operator: Exists}]":                                                            "      tolerations:\n        - key: node\n",
+		"nodeSelector: {disk: ssd}":                                                                               "      nodeSelector:\n        kubernetes.io/os: linux\n        disk: ssd\n",
+		"tolerations: [{key: node, operator: Exists}]":                                                            "          effect: NoSchedule\n        - key: node\n",
 		"priorityClassName: system-cluster-critical":                                                              "      priorityClassName: system-cluster-critical\n",
 		"global: {cattle: {systemDefaultRegistry: registry.acme.example}}":                                        "          image: registry.acme.example/fleet-webhook.example/fleet-webhook:",
 		"metrics: {serviceMonitor: {enabled: true, labels: {release: rancher-monitoring}}}":                       "kind: ServiceMonitor\n",
@@ -29,6 +29,20 @@ func TestEachValueThatFleetsUsersKnowHasItsEffect(t *testing.T) {
 		rendered, err := run(values, helm(t), "template", "fleet-webhook", chart, "--namespace", rancher, "--values=-")
 		if err != nil || !strings.Contains(rendered, text) {
 			t.Errorf("%s: %v, and no %q in\n%s", values, err, text, rendered)
+		}
+	}
+}
+
+// Windows would not run it, and in a cluster that has such nodes Rancher taints the others.
+func TestEveryPodOfTheChartLooksForLinuxAsFleetsDo(t *testing.T) {
+	for _, object := range templated(t, "fleet-webhook", rancher, "{restorePolling: {enabled: true}}") {
+		if !strings.Contains(string(object.text), "containers:") {
+			continue
+		}
+		for _, text := range []string{"nodeSelector:\n", "kubernetes.io/os: linux\n", "key: cattle.io/os\n"} {
+			if !strings.Contains(string(object.text), text) {
+				t.Errorf("%s: no %q in\n%s", object.id(), text, object.text)
+			}
 		}
 	}
 }

@@ -93,6 +93,23 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{- /* A cluster of Rancher's with Windows nodes taints the others, and Fleet's own pods look for these. */}}
+{{- define "fleet-webhook.nodes" -}}
+nodeSelector:
+  kubernetes.io/os: linux
+  {{- with omit .Values.nodeSelector "kubernetes.io/os" }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+tolerations:
+  - key: cattle.io/os
+    operator: Equal
+    value: linux
+    effect: NoSchedule
+  {{- with .Values.tolerations }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
 {{- /* Pods of Helm's hooks, which are no pods of the service: no Service and no policy finds them. */}}
 {{- define "fleet-webhook.hookLabels" -}}
 app.kubernetes.io/name: {{ default .Chart.Name .Values.nameOverride }}-hook
@@ -112,14 +129,7 @@ securityContext:
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .Values.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .Values.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+{{ include "fleet-webhook.nodes" . }}
 {{- end }}
 
 {{- define "fleet-webhook.hookContainer" -}}
