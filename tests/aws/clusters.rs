@@ -80,12 +80,13 @@ async fn a_kubeconfig_that_is_not_there_is_looked_for_seldom_and_found_within_te
     let mut variables = moto.variables();
     // In time enough for each look: one that is cut off is another request.
     variables.extend([("KUBECONFIG_SECRET_ID", "late"), ("AWS_LAMBDA_FUNCTION_TIMEOUT", "30")]);
-    let lambda = Lambda::start(&variables).await;
+    let (lambda, began) = (Lambda::start(&variables).await, Instant::now());
     for _ in 0..3 {
         assert_eq!(push(&lambda, &space, NEW).await["errorType"], "unavailable");
     }
     // What is not there is answered at once, and looked for every five seconds.
-    assert!((1..=3).contains(&moto.requests()), "{}", moto.requests());
+    let (looks, fives) = (moto.requests(), began.elapsed().as_secs() / 5);
+    assert!((1..=3 + fives).contains(&(looks as u64)), "{looks}, {:?}", began.elapsed());
 
     moto.create_secret("late", &kubeconfig(&space).to_string()).await;
     let created = Instant::now();

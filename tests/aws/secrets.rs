@@ -137,7 +137,7 @@ async fn a_secret_that_cannot_be_used_is_named_in_a_warning_and_never_shown() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs moto and the Lambda emulator: tests/README.md"]
 async fn a_secret_that_may_not_be_read_is_unavailable() {
-    let (space, moto) = (space().await, Moto::start().await);
+    let (space, moto) = (space().await, Moto::alone().await);
     moto.create_secret("webhook", &json!({ "github": "secret" }).to_string()).await;
     let reader = moto.user_who_may("reader", "secretsmanager:GetSecretValue").await;
     let stranger = moto.user_who_may("stranger", "sqs:SendMessage").await;

@@ -1,16 +1,28 @@
 //! moto as AWS: Secrets Manager, IAM, STS, SQS and EKS on a free port, spoken to as the SDKs do but without one.
+//!
+//! One serves all tests of a binary, for Python takes a core for seconds to start. Each test comes by a door of its own, which
+//! counts its requests and puts them into an account of its own.
 
 use std::{
     collections::BTreeSet,
     net::TcpStream,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Request, State},
+    http::{HeaderValue, Method},
+    response::Response,
+};
 use reqwest::Client;
 use serde_json::{Value, json};
-use tokio::{sync::Semaphore, time::sleep};
+use tokio::net::TcpListener;
 
 use super::{
     lambda::{collect, free_port},
@@ -19,26 +31,34 @@ use super::{
 
 pub const REGION: &str = "eu-central-1";
 
-/// A running moto; it is killed when dropped.
+/// An account of AWS, as far as moto is one.
+#[derive(Clone)]
 pub struct Moto {
     pub url: String,
-    process: Child,
-    log: Arc<Mutex<String>>,
+    account: String,
+    server: Arc<Server>,
+    requests: Arc<AtomicUsize>,
     client: Client,
 }
 
-/// Python takes a core for seconds to start, and many at once would take it from the functions under test.
-static STARTING: Semaphore = Semaphore::const_new(2);
+/// A running moto. It ends when it is dropped, and with the test binary, whose end of its stdin is closed then.
+struct Server {
+    url: String,
+    process: Child,
+}
 
-impl Moto {
-    /// Starts it.
-    pub async fn start() -> Self {
-        let _turn = STARTING.acquire().await.expect("is never closed");
-        let _ = rustls::crypto::ring::default_provider().install_default();
+static SHARED: LazyLock<Arc<Server>> = LazyLock::new(|| Arc::new(Server::start()));
+
+static ACCOUNTS: AtomicUsize = AtomicUsize::new(0);
+
+impl Server {
+    fn start() -> Self {
         let port = free_port().to_string();
-        let mut process = Command::new(tool("venv/bin/moto_server"))
-            .args(["-H", "127.0.0.1", "-p", &port])
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/tools/moto-server.py");
+        let mut process = Command::new(tool("venv/bin/python"))
+            .args([script, &port])
             .env("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -49,11 +69,47 @@ impl Moto {
         let mut tries = 0;
         while TcpStream::connect(&address).is_err() {
             tries += 1;
-            assert!(tries < 1200, "moto does not listen:\n{}", log.lock().unwrap());
-            sleep(Duration::from_millis(50)).await;
+            let runs = process.try_wait().expect("it is ours").is_none();
+            assert!(runs && tries < 1200, "moto does not listen:\n{}", log.lock().unwrap());
+            std::thread::sleep(Duration::from_millis(50));
         }
-        let client = Client::builder().build().expect("a client");
-        Self { url: format!("http://{address}"), process, log, client }
+        Self { url: format!("http://{address}"), process }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Moto {
+    /// An account that no other test has.
+    pub async fn start() -> Self {
+        let server = tokio::task::spawn_blocking(|| Arc::clone(&SHARED)).await;
+        Self::of(server.expect("it starts")).await
+    }
+
+    /// A moto of its own, for what is about all accounts.
+    pub async fn alone() -> Self {
+        let server = tokio::task::spawn_blocking(|| Arc::new(Server::start())).await;
+        Self::of(server.expect("it starts")).await
+    }
+
+    async fn of(server: Arc<Server>) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let moto = Self {
+            url: format!("http://{}", listener.local_addr().expect("is bound")),
+            account: format!("{:012}", 123_456_789_012 + ACCOUNTS.fetch_add(1, Ordering::Relaxed)),
+            server,
+            requests: Arc::default(),
+            client: Client::builder().build().expect("a client"),
+        };
+        let door = axum::Router::new().fallback(pass).with_state(moto.clone());
+        tokio::spawn(async move { axum::serve(listener, door).await });
+        moto
     }
 
     /// What makes an AWS SDK speak to it, with keys that may do everything.
@@ -68,7 +124,7 @@ impl Moto {
 
     /// How many requests of JSON services it answered so far; the function makes no others.
     pub fn requests(&self) -> usize {
-        self.log.lock().unwrap().matches("POST / HTTP/1.1").count()
+        self.requests.load(Ordering::Relaxed)
     }
 
     pub async fn create_secret(&self, name: &str, value: &str) {
@@ -114,7 +170,7 @@ impl Moto {
     pub async fn create_queue_with_dead_letters(&self, name: &str, times: u32) -> (String, String) {
         let dead = self.create_queue(&format!("{name}-dead"), 1_048_576).await;
         let queue = self.create_queue(name, 1_048_576).await;
-        let arn = format!("arn:aws:sqs:{REGION}:123456789012:{name}-dead");
+        let arn = format!("arn:aws:sqs:{REGION}:{}:{name}-dead", self.account);
         let policy = json!({ "deadLetterTargetArn": arn, "maxReceiveCount": times }).to_string();
         let attributes = json!({ "QueueUrl": queue, "Attributes": { "RedrivePolicy": policy } });
         self.json("sqs", "AmazonSQS.SetQueueAttributes", &attributes).await;
@@ -149,7 +205,7 @@ impl Moto {
     }
 
     pub async fn create_cluster(&self, name: &str) {
-        let role = "arn:aws:iam::123456789012:role/cluster";
+        let role = format!("arn:aws:iam::{}:role/cluster", self.account);
         let cluster = json!({ "name": name, "roleArn": role, "resourcesVpcConfig": {} });
         let request = self.client.post(format!("{}/clusters", self.url)).body(cluster.to_string());
         let answer = request.header("authorization", scope("eks")).send().await.expect("an answer");
@@ -201,11 +257,21 @@ impl Moto {
     }
 }
 
-impl Drop for Moto {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+/// Passes a request on to moto, as one of the account.
+async fn pass(State(moto): State<Moto>, request: Request) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let account = HeaderValue::from_str(&moto.account).expect("are digits");
+    parts.headers.insert("x-moto-account-id", account);
+    let is_json = parts.method == Method::POST && parts.uri == "/";
+    let body = to_bytes(body, usize::MAX).await.expect("a body");
+    let ask = moto.client.request(parts.method, format!("{}{}", moto.server.url, parts.uri));
+    let answer = ask.headers(parts.headers).body(body).send().await.expect("moto answers");
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = answer.status();
+    *response.headers_mut() = answer.headers().clone();
+    let body = answer.bytes().await.expect("a body");
+    moto.requests.fetch_add(usize::from(is_json), Ordering::Relaxed);
+    response.map(|_| Body::from(body))
 }
 
 /// What Lambda gets from SQS: messages `m0`, `m1` and so on.
