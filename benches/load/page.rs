@@ -49,8 +49,13 @@ fn machine() -> String {
     let commit = commit.map(|output| output.stdout).unwrap_or_default();
     let commit = String::from_utf8_lossy(&commit).trim().to_owned();
     let day = Timestamp::now().strftime("%Y-%m-%d");
+    // It may be of another commit, which only who named it knows.
+    let program = match std::env::var_os("FLEET_WEBHOOK_PROGRAM") {
+        Some(_) => "the program that FLEET_WEBHOOK_PROGRAM names",
+        None => "the program as cargo bench builds it",
+    };
     format!(
-        "{day}, commit {commit}, {cores} cores of {model} which the API server and this run share (load {load} at the end)."
+        "{day}, commit {commit}, {program}, {cores} cores of {model} which the API server and this run share (load {load} at the end)."
     )
 }
 

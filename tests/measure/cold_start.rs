@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     runtime_api::Run,
     support::{
-        github::{SECRET, headers, signed},
+        github::{SECRET, headers, push, signature},
         lambda::FrontDoor,
         moto::Moto,
         process::{cpu, resident},
@@ -100,7 +100,11 @@ async fn measures_cold_and_warm_deliveries() {
 
 /// Delivers a push of a new commit; gives when it was answered.
 async fn deliver(function: &mut Run, space: &Space, number: usize) -> Instant {
-    let (body, proof) = signed(space, SECRET, &format!("{:040x}", number + 1));
+    let mut payload = push(space, "refs/heads/main", &format!("{:040x}", number + 1));
+    // Each begins where the one before ended, as Git's do: another process would wait for what is between.
+    payload["before"] = format!("{number:040x}").into();
+    let body = payload.to_string();
+    let proof = signature(SECRET, body.as_bytes());
     let event = FrontDoor::HttpApi.post(&headers(&proof), body.as_bytes(), false);
     let (at, answer) = function.handle(&event).await;
     assert_eq!(answer["statusCode"], 200, "{answer}");
