@@ -15,6 +15,10 @@ mod embedded_metrics;
 mod faults;
 #[path = "lambda/front_doors.rs"]
 mod front_doors;
+#[path = "lambda/frozen.rs"]
+mod frozen;
+#[path = "lambda/killed.rs"]
+mod killed;
 #[path = "lambda/lookups.rs"]
 mod lookups;
 #[cfg(feature = "knative")]

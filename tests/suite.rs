@@ -17,6 +17,8 @@ mod bitbucket_server;
 mod bodies;
 #[path = "suite/bursts.rs"]
 mod bursts;
+#[path = "suite/closed.rs"]
+mod closed;
 #[path = "suite/conformance.rs"]
 mod conformance;
 #[path = "suite/connections.rs"]
@@ -53,6 +55,8 @@ mod ping_secrets;
 mod pressure;
 #[path = "suite/process.rs"]
 mod process;
+#[path = "suite/proxies.rs"]
+mod proxies;
 #[path = "suite/published.rs"]
 mod published;
 #[path = "suite/reading_secrets.rs"]

@@ -27,6 +27,7 @@ pub mod reported;
 pub mod sender;
 pub mod service_account;
 pub mod shared;
+pub mod silent;
 pub mod sink;
 pub mod space;
 pub mod tools;
