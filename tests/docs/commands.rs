@@ -14,9 +14,10 @@ use crate::{
 };
 
 /// Why a block cannot be run here.
-const NEEDS: [(&str, &str); 6] = [
+const NEEDS: [(&str, &str); 7] = [
     ("controllers", "it needs Kubernetes' controllers, and the API server of the tests has none"),
     ("aws", "it makes something in an AWS account"),
+    ("release", "it verifies what a release published, and there is none yet"),
     ("registry", "it pushes an image to a registry of yours"),
     ("nodes", "it needs pods that run, and the API server of the tests has no nodes"),
     ("itself", "it runs this test"),
