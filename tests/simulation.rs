@@ -116,6 +116,9 @@ fn whatever_happens_the_last_push_stays_and_nothing_is_left_behind() {
     );
     let mut failed = failed.into_inner().unwrap();
     failed.sort_by_key(|(seed, _)| *seed);
+    for (seed, verdict) in &failed {
+        println!("seed {seed} fails: {}", verdict.violations.join("; "));
+    }
     let seeds: Vec<_> = failed.iter().map(|(seed, _)| seed).collect();
     if let Some((seed, verdict)) = failed.first() {
         panic!("{} seeds fail: {seeds:?}\nseed {seed}: {verdict}", failed.len());
@@ -125,6 +128,42 @@ fn whatever_happens_the_last_push_stays_and_nothing_is_left_behind() {
         last - first < SEEDS || happened.iter().all(|count| *count > 0),
         "something never happens"
     );
+}
+
+/// Each of these fails where one mend alone is taken out: `tests/simulation/without` takes it out, and finds more of them.
+#[test]
+fn without_mend_a1_a_push_that_is_tried_again_overtakes_another() {
+    for seed in [1, 3, 56, 107, 344] {
+        holds(seed);
+    }
+}
+
+#[test]
+fn without_mend_a2_two_processes_overtake_each_other() {
+    for seed in [356, 376, 883, 972] {
+        holds(seed);
+    }
+}
+
+#[test]
+fn without_mend_a3_the_earlier_push_of_a_second_may_stay() {
+    for seed in [88, 106, 127, 132, 232] {
+        holds(seed);
+    }
+}
+
+#[test]
+fn without_mend_a4_what_is_patched_is_not_what_was_judged() {
+    for seed in [16, 252, 291, 303] {
+        holds(seed);
+    }
+}
+
+#[test]
+fn without_mend_a8_a_closed_namespace_stops_the_others() {
+    for seed in [7, 26, 44, 79, 89] {
+        holds(seed);
+    }
 }
 
 #[test]

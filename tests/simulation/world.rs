@@ -565,7 +565,7 @@ impl World {
     }
 
     pub fn kills_between(&self, chance: &mut Chance) -> bool {
-        self.conditions.kills && self.millis() < BUSY && chance.percent(10)
+        self.conditions.kills && self.millis() < BUSY && chance.percent(40)
     }
 
     pub fn chance_of_request(&self, replica: usize, method: &Method, uri: &str) -> Chance {
