@@ -207,7 +207,7 @@ async fn a_namespace_that_may_not_be_read_stops_no_other() {
     // For what nobody follows, the namespace that may not be read may hold the one that does.
     let answer = function.push(&space, SECRET, "refs/heads/other", NEW).await;
     assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", function.log());
-    assert!(function.log().contains("namespaces of GITREPO_NAMESPACES cannot be read"));
+    function.logs("namespaces of GITREPO_NAMESPACES cannot be read").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

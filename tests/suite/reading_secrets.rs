@@ -164,7 +164,7 @@ async fn a_secret_that_cannot_be_read_is_answered_so_that_the_push_comes_again()
             space.global_secret(json!({ "github": GLOBAL })).await;
             space.secret(&space.apps, "own", json!({ "github": OWN })).await;
             space.fail(fault.clone());
-            let function = Function::start(&space, &[]).await;
+            let function = Function::start(&space, &[("DEADLINE", "2s")]).await;
             let started = Instant::now();
 
             let answer = function.push(&space, signed_with, "refs/heads/main", NEW).await;

@@ -154,7 +154,7 @@ async fn a_patch_that_is_under_way_is_finished_before_the_end() {
 
     assert_eq!((answer.status, answer.outcome()), (202, "in_progress"));
     assert_eq!(function.exit_code().await, Some(0));
-    assert!(function.log().contains("finished after the answer"), "{}", function.log());
+    function.logs("finished after the answer").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -114,6 +114,17 @@ impl Lambda {
         self.log.lock().unwrap().clone()
     }
 
+    /// Waits until it logs a message: what it logs is read a moment after its answers.
+    pub async fn logs(&self, message: &str) {
+        for _ in 0..500 {
+            if self.log().contains(message) {
+                return;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{message:?} is not in\n{}", self.log())
+    }
+
     /// The function's log line of its `number`th delivery, counted from 1.
     pub async fn delivery_line(&self, number: usize) -> Value {
         for _ in 0..100 {
