@@ -34,7 +34,10 @@ use http::{HeaderValue, Method, Request, Response, header, request::Parts};
 use http_body_util::BodyExt as _;
 use kube::{client::Body, core::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::{Instant, sleep, timeout, timeout_at},
+};
 
 pub use self::error::ApiError;
 use self::{
@@ -67,6 +70,10 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// How many requests of one delivery are under way at once.
 pub(crate) const CONCURRENT_REQUESTS: usize = 16;
 
+/// How many requests of all deliveries are under way at once. More than the API server comes to in an attempt's time would
+/// be cut off and made again, and a burst would keep it busy with what nobody waits for any more.
+const ALL_CONCURRENT_REQUESTS: usize = 64;
+
 /// The media type of a [table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables),
 /// which has a few columns of each object; `includeObject=None` leaves the objects themselves out.
 const TABLE: &str = "application/json;as=Table;v=v1;g=meta.k8s.io";
@@ -93,6 +100,7 @@ pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 pub struct Cluster {
     connection: Arc<Connection>,
     metrics: Arc<Metrics>,
+    seats: Arc<Semaphore>,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -119,7 +127,8 @@ impl Cluster {
     }
 
     fn over(connection: Connection, metrics: Arc<Metrics>) -> Self {
-        Self { connection: Arc::new(connection), metrics }
+        let seats = Arc::new(Semaphore::new(ALL_CONCURRENT_REQUESTS));
+        Self { connection: Arc::new(connection), metrics, seats }
     }
 
     /// Asks whether the API server answers at all.
@@ -165,8 +174,12 @@ impl Cluster {
     /// Reads one object as JSON, again for as long as the delivery has time.
     pub(crate) async fn object<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let until = read_until();
-        let read =
-            || async { by(until, self.within(attempt_limit(until), self.whole(get(path)))).await };
+        let read = || {
+            by(until, async {
+                let _seat = self.seat().await;
+                self.within(attempt_limit(until), self.whole(get(path))).await
+            })
+        };
         let began = Instant::now();
         let answer = self.retrying(until, read).await.map_err(|error| self.timed(began, error))?;
         serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
@@ -220,6 +233,7 @@ impl Cluster {
 
     /// Sends a request once and reads the whole answer.
     pub(crate) async fn bytes(&self, request: Request<Vec<u8>>) -> Result<Bytes, ApiError> {
+        let _seat = self.seat().await;
         self.within(REQUEST_TIME_LIMIT, self.whole(request)).await
     }
 
@@ -263,6 +277,12 @@ impl Cluster {
         })?;
         counted.code = Some(response.status().as_u16());
         checked(response).await
+    }
+
+    /// A place among the requests under way, in the order of those who ask; to wait for it counts for no attempt. Whoever
+    /// holds one asks for no other.
+    async fn seat(&self) -> SemaphorePermit<'_> {
+        self.seats.acquire().await.expect("is never closed")
     }
 
     /// Cuts `work` off after `limit`, and gives up the connections that it may have waited for.
@@ -381,7 +401,13 @@ fn lean(mut gitrepo: GitRepo) -> GitRepo {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, sync::Arc};
+    use std::{
+        cell::Cell,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
 
     use super::*;
 
@@ -398,6 +424,36 @@ mod tests {
             async move { first.map_or_else(|| Err(ApiError::TooLate), Err) }
         };
         cluster.retrying::<(), _>(until, attempt).await.expect_err("both attempts fail")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_burst_waits_its_turn_and_no_request_of_it_is_cut_off() {
+        /// An API server that comes to half of the requests that are under way at once.
+        static SERVED: Semaphore = Semaphore::const_new(ALL_CONCURRENT_REQUESTS / 2);
+        static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+        static MOST: AtomicUsize = AtomicUsize::new(0);
+        let service = tower::service_fn(async |_: Request<Body>| {
+            MOST.fetch_max(UNDER_WAY.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            let _served = SERVED.acquire().await;
+            sleep(Duration::from_millis(400)).await;
+            UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+            let table = r#"{"columnDefinitions":[{"name":"Name"},{"name":"Repo"}],"rows":[]}"#;
+            Ok::<_, std::io::Error>(Response::new(Body::from(table.as_bytes().to_vec())))
+        });
+        let cluster = Cluster::new(kube::Client::new(service, "default"), Arc::default());
+        let metadata = ObjectMeta {
+            namespace: Some("fleet-default".to_owned()),
+            name: Some("shop".to_owned()),
+            ..ObjectMeta::default()
+        };
+        let burst = (0..ALL_CONCURRENT_REQUESTS * 3).map(async |number| match number % 3 {
+            0 => cluster.object::<serde_json::Value>("/one").await.map(drop),
+            1 => cluster.patch_gitrepo(&metadata, Resource::Status, &serde_json::json!([])).await,
+            _ => cluster.table(None, table::Include::Nothing, (), |(), _| ()).await,
+        });
+        let outcomes = futures::future::join_all(burst).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(MOST.load(Ordering::Relaxed), ALL_CONCURRENT_REQUESTS);
     }
 
     #[tokio::test(start_paused = true)]

@@ -84,6 +84,7 @@ impl Cluster {
     ) -> Result<Table<T>, ApiError> {
         let seed = TableSeed { namespace: namespace.map(str::to_owned), rows, fold };
         let ask = request(Method::GET, path, TABLE, Vec::new());
+        let _seat = self.seat().await;
         let answer = self.within(attempt_limit(until), self.send(ask)).await?;
         self.within(LIST_TIME_LIMIT, parse(answer.into_body(), seed)).await
     }
