@@ -84,8 +84,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_for_which_there_is_no_room_in_time_has_to_come_again() {
         let memory = Memory::for_bodies_of(LIMIT);
-        let mut held = memory.room();
-        held.take(2 * LIMIT).await;
+        let mut held = [memory.room(), memory.room()];
+        for room in &mut held {
+            room.take(LIMIT).await;
+        }
 
         let large = read_in(&mut memory.room(), LIMIT).await;
         assert!(matches!(large, Err(Refused(Kind::Unavailable, _))), "{large:?}");

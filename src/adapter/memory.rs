@@ -1,7 +1,7 @@
 //! A limit on what all deliveries under way hold, so that no flood ends the process: `body` takes room for what
 //! arrives, `http` for what is made of it.
 
-use std::{mem, sync::Arc};
+use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -23,37 +23,50 @@ const HEADER: usize = 64;
 /// The room that deliveries have; cheap to clone. Who finds none waits for it.
 #[derive(Clone, Debug)]
 pub struct Memory {
-    arriving: Rooms,
-    working: Rooms,
+    arriving: Rooms<Arriving>,
+    working: Rooms<Arc<Semaphore>>,
+    largest_work: usize,
 }
 
-/// Those of small bodies (and of the beginning of each), and those of larger ones; a permit is a byte.
+/// That of small bodies (and of the beginning of each), and that of larger ones.
 #[derive(Clone, Debug)]
-struct Rooms {
-    small: Arc<Semaphore>,
-    large: Arc<Semaphore>,
-    large_size: usize,
+struct Rooms<R> {
+    small: R,
+    large: R,
+}
+
+/// Room for what arrives bit by bit. Where those that have some of it wait for each other one may go beyond it, so that
+/// there is always one that can end.
+#[derive(Clone, Debug)]
+struct Arriving {
+    /// A permit is a byte.
+    bytes: Arc<Semaphore>,
+    beyond: Arc<Semaphore>,
 }
 
 impl Memory {
     /// Has room for some bodies of `max_body_bytes`: about 190 MiB in all for the 25 MiB of the default.
     pub fn for_bodies_of(max_body_bytes: usize) -> Self {
-        let rooms = |bodies: usize| Rooms::new(max_body_bytes.saturating_mul(bodies));
-        Self { arriving: rooms(LARGEST_BODIES), working: rooms(MADE_OF_IT) }
+        let bytes = |number: usize| number.clamp(SMALL, Semaphore::MAX_PERMITS);
+        let arriving = |number| Arriving { bytes: semaphore(number), beyond: semaphore(1) };
+        // One more goes beyond.
+        let large = bytes(max_body_bytes.saturating_mul(LARGEST_BODIES - 1));
+        let largest_work = bytes(max_body_bytes.saturating_mul(MADE_OF_IT));
+        Self {
+            arriving: Rooms { small: arriving(SMALL_BODIES), large: arriving(large) },
+            working: Rooms { small: semaphore(SMALL_BODIES), large: semaphore(largest_work) },
+            largest_work,
+        }
     }
 
     /// The room of one delivery, which takes none yet.
-    pub(super) const fn room(&self) -> Room<'_> {
-        Room { memory: self, arrived: 0, taken: Taken([None, None, None]) }
+    pub(super) fn room(&self) -> Room<'_> {
+        Room { memory: self, arrived: 0, taken: Taken::default() }
     }
 }
 
-impl Rooms {
-    fn new(large: usize) -> Self {
-        let large_size = large.clamp(SMALL, Semaphore::MAX_PERMITS);
-        let semaphore = |size| Arc::new(Semaphore::new(size));
-        Self { small: semaphore(SMALL_BODIES), large: semaphore(large_size), large_size }
-    }
+fn semaphore(permits: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(permits))
 }
 
 /// The room that one delivery takes; grows while it arrives.
@@ -65,8 +78,19 @@ pub(super) struct Room<'m> {
 }
 
 /// What a delivery has taken; given back when it is dropped.
-#[derive(Debug)]
-pub(super) struct Taken([Option<OwnedSemaphorePermit>; 3]);
+#[derive(Debug, Default)]
+pub(super) struct Taken {
+    small: Share,
+    large: Share,
+    _working: Option<OwnedSemaphorePermit>,
+}
+
+/// What a delivery has of the room for what arrives.
+#[derive(Debug, Default)]
+struct Share {
+    bytes: Option<OwnedSemaphorePermit>,
+    beyond: Option<OwnedSemaphorePermit>,
+}
 
 impl Room<'_> {
     /// Takes room for the headers of a request.
@@ -81,32 +105,41 @@ impl Room<'_> {
     pub(super) async fn take(&mut self, bytes: usize) {
         let small = SMALL.saturating_sub(self.arrived).min(bytes);
         self.arrived = self.arrived.saturating_add(bytes);
-        let Taken([in_small, in_large, _]) = &mut self.taken;
-        grow(in_small, &self.memory.arriving.small, small).await;
-        grow(in_large, &self.memory.arriving.large, bytes - small).await;
+        self.taken.small.grow(&self.memory.arriving.small, small).await;
+        self.taken.large.grow(&self.memory.arriving.large, bytes - small).await;
     }
 
     /// Takes room for what is made of all that has arrived.
-    pub(super) async fn work(mut self) -> Taken {
+    pub(super) async fn work(self) -> Taken {
         let (rooms, bytes) = (&self.memory.working, self.arrived.saturating_mul(MADE_OF_IT));
-        let Taken([.., in_working]) = &mut self.taken;
-        match self.arrived <= SMALL {
-            true => grow(in_working, &rooms.small, bytes).await,
+        let working = match self.arrived <= SMALL {
+            true => take(&rooms.small, bytes).await,
             // More than there is would be waited for in vain; only headers beside the largest body are that.
-            false => grow(in_working, &rooms.large, bytes.min(rooms.large_size)).await,
-        }
-        mem::replace(&mut self.taken, Taken([None, None, None]))
+            false => take(&rooms.large, bytes.min(self.memory.largest_work)).await,
+        };
+        Taken { _working: working, ..self.taken }
     }
 }
 
-async fn grow(taken: &mut Option<OwnedSemaphorePermit>, room: &Arc<Semaphore>, bytes: usize) {
-    let Some(number) = u32::try_from(bytes).ok().filter(|number| *number > 0) else { return };
-    let more = Arc::clone(room).acquire_many_owned(number).await;
-    let more = more.expect("is never closed");
-    match taken {
-        Some(taken) => taken.merge(more),
-        None => *taken = Some(more),
+impl Share {
+    async fn grow(&mut self, room: &Arriving, bytes: usize) {
+        if self.beyond.is_some() {
+            return;
+        }
+        tokio::select! {
+            biased;
+            more = take(&room.bytes, bytes) => match &mut self.bytes {
+                None => self.bytes = more,
+                Some(bytes) => more.into_iter().for_each(|more| bytes.merge(more)),
+            },
+            beyond = take(&room.beyond, 1) => self.beyond = beyond,
+        }
     }
+}
+
+async fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let number = u32::try_from(bytes).ok().filter(|number| *number > 0)?;
+    Some(Arc::clone(room).acquire_many_owned(number).await.expect("is never closed"))
 }
 
 #[cfg(test)]
@@ -144,8 +177,9 @@ mod tests {
     async fn one_of_the_largest_is_worked_on_at_a_time_and_gives_its_room_back() {
         let memory = Memory::for_bodies_of(MAX);
         let (mut first, mut second) = (memory.room(), memory.room());
-        first.take(MAX).await;
-        second.take(MAX).await;
+        for room in [&mut first, &mut second] {
+            assert!(is_there(room.take(MAX)).await.is_some());
+        }
         let first = is_there(first.work()).await.expect("is the first");
         let mut second = Box::pin(second.work());
         assert!(is_there(&mut second).await.is_none());
@@ -154,9 +188,26 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn bodies_that_arrive_together_do_not_wait_for_each_other_for_ever() {
+        let memory = Memory::for_bodies_of(MAX);
+        for (size, number) in [(MAX, 8), (SMALL, 4 * SMALL_BODIES / SMALL)] {
+            let arrivals = (0..number).map(async |_| {
+                let mut room = memory.room();
+                for _ in 0..4 {
+                    room.take(size / 4).await;
+                    tokio::task::yield_now().await;
+                }
+                drop(room.work().await);
+            });
+            assert!(is_there(futures::future::join_all(arrivals)).await.is_some(), "{size}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn the_first_bytes_of_a_body_count_too() {
         let memory = Memory::for_bodies_of(MAX);
-        let mut rooms: Vec<_> = (0..=SMALL_BODIES / SMALL).map(|_| memory.room()).collect();
+        // One of them goes beyond.
+        let mut rooms: Vec<_> = (0..SMALL_BODIES / SMALL + 2).map(|_| memory.room()).collect();
         let last = rooms.pop();
         for room in &mut rooms {
             assert!(is_there(room.take(SMALL)).await.is_some());
