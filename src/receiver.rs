@@ -178,41 +178,46 @@ impl Receiver {
             Err(error) => return not_looked_up(&judge, &error),
         };
         let source = found.source;
-        let plan = self.plan_and_patch(found, push, &mut judge, progress).await;
-        // The index may not know yet what has followed for a moment; nor does what was read for an earlier delivery, but
-        // that is good enough for whom no secret verifies.
-        let trust = if judge.any_verified() { Trust::Verified } else { trust };
-        let may_be_old = match source {
-            Source::Server => false,
-            Source::Index => true,
-            Source::Earlier => judge.any_verified(),
+        let plan = match self.plan_and_patch(found, push, &mut judge, progress).await {
+            Ok(plan) => plan,
+            Err(error) => return not_looked_up(&judge, &error),
         };
         // For a stranger it is looked for in any case, so that it costs the same whatever is followed.
         let is_settled = judge.standing() != Standing::Unverified && !plan.came_to_nothing();
-        if is_settled || !may_be_old {
+        // The index may not know yet what has followed for a moment.
+        if is_settled || source != Source::Index {
             return plan.outcome(&judge);
         }
-        let found = match self.lookup.confirm(&push.repository, trust).await {
-            Ok(found) => found,
-            Err(error) => return not_looked_up(&judge, &error),
+        let trust = if judge.any_verified() { Trust::Verified } else { trust };
+        let confirmed = match self.lookup.confirm(&push.repository, trust).await {
+            Ok(found) => self.plan_and_patch(found, push, &mut judge, progress).await,
+            Err(error) => Err(error),
         };
-        self.plan_and_patch(found, push, &mut judge, progress).await.outcome(&judge)
+        match confirmed {
+            Ok(plan) => plan.outcome(&judge),
+            Err(error) => not_looked_up(&judge, &error),
+        }
     }
 
-    /// Judges the GitRepos of a pushed repository, and patches those that follow and whose secret verifies.
+    /// Judges the GitRepos of a pushed repository, and patches those that follow and whose secret verifies. They are
+    /// looked up again first where one's own secret verifies what looked like a stranger's: what was read for an earlier
+    /// delivery may miss another.
     async fn plan_and_patch(
         &self,
-        found: Found,
+        mut found: Found,
         push: &Push,
         judge: &mut Judge<'_>,
         progress: &Progress,
-    ) -> Plan {
+    ) -> Result<Plan, ApiError> {
+        self.ask_own_secrets(&found, judge, progress).await;
+        if found.source == Source::Earlier && judge.any_verified() {
+            progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
+            found = self.lookup.confirm(&push.repository, Trust::Verified).await?;
+            self.ask_own_secrets(&found, judge, progress).await;
+        }
         let Found { mut gitrepos, incomplete, .. } = found;
         // In one order, whatever the look-up's: pushes that come one after the other stay so at each of them.
         gitrepos.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
-        progress.note_step(format!("reading GitRepos' own secrets from {}", self.cluster.whom()));
-        judge.ask_own_secrets(&gitrepos).await;
-        progress.note_standing(judge.standing());
         let comparisons = push.refs.named().len().saturating_mul(gitrepos.len());
         let mut plan = aside(comparisons, || {
             Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases)
@@ -223,7 +228,13 @@ impl Receiver {
         if let Some(notices) = &self.notices {
             notices.tell(judge, &gitrepos, push);
         }
-        plan
+        Ok(plan)
+    }
+
+    async fn ask_own_secrets(&self, found: &Found, judge: &mut Judge<'_>, progress: &Progress) {
+        progress.note_step(format!("reading GitRepos' own secrets from {}", self.cluster.whom()));
+        judge.ask_own_secrets(&found.gitrepos).await;
+        progress.note_standing(judge.standing());
     }
 }
 

@@ -167,6 +167,11 @@ fn without_mend_a8_a_closed_namespace_stops_the_others() {
 }
 
 #[test]
+fn without_mend_l1_what_an_earlier_look_missed_is_passed_over() {
+    holds(1800);
+}
+
+#[test]
 #[ignore = "prints one seed: SIMULATION_FIRST"]
 fn one_seed() {
     holds(env::var("SIMULATION_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0));

@@ -126,14 +126,15 @@ impl SharedScan {
             self.snapshot(scan, self.cache_ttl, FAILURE_TTL, since).await?
         };
         let incomplete = snapshot.scanned.incomplete.clone();
+        let source = if snapshot.began >= since { Source::Server } else { Source::Earlier };
         let keys = snapshot.scanned.keys(&Wanted::new(repository, &scan.hasher));
         if let Some(held) = held
             && snapshot.scanned.is_within(&keys, &held.gitrepos)
         {
             let incomplete = held.incomplete.or(incomplete);
-            return Ok(Found { incomplete, source: Source::Earlier, ..held });
+            return Ok(Found { incomplete, source, ..held });
         }
-        let mut found = Found { source: Source::Earlier, incomplete, ..Found::default() };
+        let mut found = Found { source, incomplete, ..Found::default() };
         for key in keys {
             let good = |found: &Found, age| found.incomplete.is_none() || age < FAILURE_TTL;
             // Boxed, as the others: what waits for a read is held several times over in the futures around it.

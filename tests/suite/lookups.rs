@@ -11,7 +11,7 @@ use crate::{
     support::{
         api_server::Fault,
         function::Function,
-        github::{NEW, SECRET},
+        github::{NEW, NEWER, SECRET},
         space::{ApiRequest, Space},
     },
 };
@@ -170,4 +170,51 @@ async fn while_the_server_fills_its_cache_it_is_asked_again_when_it_says() {
     assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
     assert!(asked.elapsed() >= Duration::from_secs(2), "{:?}", asked.elapsed());
     assert_eq!(space.requests().iter().filter(|request| request.is_scan()).count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gitrepo_with_a_secret_of_its_own_that_was_made_a_moment_ago_is_found_beside_others() {
+    let (space, spec) = with_own_secret().await;
+    let function = Function::start(&space, &[("LOOKUP_CACHE_TTL", "1h")]).await;
+    assert_eq!(function.push(&space, SECRET, "refs/heads/main", NEW).await.status, 200);
+
+    space.gitrepo("another", spec).await;
+    // A scan is shared for as long.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEWER).await;
+
+    assert_eq!(answer.body["counts"], json!({ "patched": 2, "skipped": 0 }), "{}", function.log());
+    // Who knows neither secret has what was read before.
+    let scanned = scans(&space);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(function.push(&space, "forged", "refs/heads/main", NEW).await.status, 401);
+    assert_eq!(scans(&space), scanned, "{:?}", space.requests());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_scan_that_is_slow_is_enough_for_what_an_own_secret_verifies() {
+    let (space, _) = with_own_secret().await;
+    space.embedded_server().unwrap().delay(Method::GET, "includeObject", Duration::from_secs(1));
+    let function = Function::start(&space, &[]).await;
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
+    assert_eq!(scans(&space), 1, "{:?}", space.requests());
+}
+
+/// A service without an index, as on Lambda, and a GitRepo that has a secret of its own.
+async fn with_own_secret() -> (Space, Value) {
+    let space = Space::embedded().await;
+    let mut spec = follows(&space);
+    spec["webhookSecret"] = json!("own");
+    space.gitrepo("shop", spec.clone()).await;
+    space.secret(&space.apps, "own", json!({ "github": SECRET })).await;
+    space.global_secret(json!({ "github": "of others" })).await;
+    space.fail(Fault::always(Method::GET, "gitrepos?resourceVersion=0", 403));
+    (space, spec)
+}
+
+fn scans(space: &Space) -> usize {
+    space.requests().iter().filter(|request| request.is_scan()).count()
 }
