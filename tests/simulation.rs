@@ -172,6 +172,11 @@ fn without_mend_l1_what_an_earlier_look_missed_is_passed_over() {
 }
 
 #[test]
+fn what_was_announced_first_of_all_within_a_second_is_left_open() {
+    holds(1779);
+}
+
+#[test]
 #[ignore = "prints one seed: SIMULATION_FIRST"]
 fn one_seed() {
     holds(env::var("SIMULATION_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0));

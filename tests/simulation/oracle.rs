@@ -59,6 +59,7 @@ pub fn judge(
     gitrepos: &BTreeMap<String, Made>,
     held: &BTreeMap<String, Value>,
     receipts: &[Receipt],
+    first_announced: &BTreeMap<String, String>,
     verdict: &mut Verdict,
 ) {
     for (name, made) in gitrepos {
@@ -91,6 +92,16 @@ pub fn judge(
             continue;
         }
         let at = announced.and_then(Push::of).filter(|at| at.branch == made.branch);
+        let first = first_announced.get(name).filter(|_| !made.begun);
+        let last_came_first = first.and_then(|first| Push::of(first)) == Some(last);
+        if let Some(at) = at
+            && at < last
+            && last_came_first
+            && came_at_once(conditions, &ours, at, last)
+        {
+            verdict.exempt += 1;
+            continue;
+        }
         if at.is_none_or(|at| at < last) {
             let what = format!(
                 "{name} is at {announced:?} and not at push {} of {}",
@@ -105,6 +116,16 @@ pub fn judge(
 fn first(receipts: &[Receipt], push: Push) -> u64 {
     let of_push = receipts.iter().filter(|receipt| receipt.push == push);
     of_push.map(|receipt| receipt.at).min().unwrap_or(u64::MAX)
+}
+
+/// Whether two pushes came within a second, at two processes: where the later one is the first that is announced at all,
+/// the other process cannot know where it began.
+fn came_at_once(conditions: &Conditions, receipts: &[Receipt], earlier: Push, later: Push) -> bool {
+    let of = |push| receipts.iter().filter(move |it| it.push == push && !it.queued);
+    let close = if conditions.clocks_differ { CLOSE + CLOCKS } else { CLOSE };
+    of(earlier).any(|earlier| {
+        of(later).any(|later| earlier.life != later.life && earlier.at.abs_diff(later.at) <= close)
+    })
 }
 
 /// Whether a pair of pushes came in such a way that nobody can know their order, or three in a second.
