@@ -129,7 +129,9 @@ pub async fn serve(
     let drain = stop.await;
     readiness.stop();
     draining.cancel();
-    tracing::info!(drain_ms = drain.as_millis(), "stopping: no longer ready, still serving");
+    // A u128 would be logged as a text.
+    let drain_ms = u64::try_from(drain.as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(drain_ms, "stopping: no longer ready, still serving");
     sleep(drain).await;
     closed.cancel();
     tasks.close();

@@ -170,6 +170,7 @@ async fn what_still_arrives_is_served_for_as_long_as_is_set() {
     assert_eq!(function.exit_code().await, Some(0));
     let took = told.elapsed();
     assert!(took >= Duration::from_secs(2) && took < Duration::from_secs(8), "{took:?}");
+    assert!(function.log().contains(r#""drain_ms":2000,"#), "{}", function.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
