@@ -1,5 +1,6 @@
 //! The API server: every request to it goes through here; `cluster/*` look GitRepos up and patch them.
 
+mod attempts;
 mod client;
 pub mod connect;
 mod connection;
@@ -22,11 +23,7 @@ mod streamed;
 mod table;
 mod trust;
 
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -36,36 +33,20 @@ use kube::{client::Body, core::ObjectMeta};
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout},
 };
 
+pub(crate) use self::attempts::{
+    DEADLINE, FIRST_PAUSE, LONGEST_PAUSE, TROUBLE, Trouble, retrying, tell_trouble,
+};
 pub use self::error::ApiError;
 use self::{
+    attempts::{REQUEST_TIME_LIMIT, attempt_limit, by, read_until, tenths},
     connection::Connection,
     error::{checked, unreachable_server, unreadable},
     paths::{gitrepo_path, gitrepos_named},
 };
 use crate::{gitrepo::GitRepo, telemetry::Metrics, trace::TraceContext};
-
-/// How long one request may take that reads one object, GitRepos by name or a page of them, or that writes.
-const REQUEST_TIME_LIMIT: Duration = Duration::from_secs(2);
-
-/// How long a request for all GitRepos may take, to its last byte.
-const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
-
-/// For how long a read is tried that belongs to no delivery, and to one that has been answered.
-const READ_TIME: Duration = Duration::from_secs(4);
-const LAST_READ: Duration = Duration::from_secs(1);
-
-/// What is kept of a delivery's time for saying what could not be read.
-const TIME_TO_ANSWER: Duration = Duration::from_millis(200);
-
-/// Less time than this is not worth dividing among attempts.
-const LEAST_ATTEMPT: Duration = Duration::from_millis(500);
-
-/// How long to wait before a request is tried again, at first and at most.
-pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(50);
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How many requests of one delivery are under way at once.
 pub(crate) const CONCURRENT_REQUESTS: usize = 16;
@@ -84,16 +65,7 @@ pub(crate) const FIELD_MANAGER: &str = "fleet-webhook";
 tokio::task_local! {
     /// The trace that the requests of the running task belong to.
     pub(crate) static TRACE: TraceContext;
-
-    /// By when the delivery of the running task has to be answered.
-    pub(crate) static DEADLINE: Instant;
-
-    /// What was last tried in vain for the delivery of the running task: whoever stops it can say why.
-    pub(crate) static TROUBLE: Trouble;
 }
-
-/// Why something was tried in vain, if anything was.
-pub(crate) type Trouble = Arc<Mutex<Option<String>>>;
 
 /// A connection to the API server; cheap to clone.
 #[derive(Clone)]
@@ -139,38 +111,6 @@ impl Cluster {
         self.bytes(get("/version")).await.map(drop)
     }
 
-    /// Tries until it succeeds, fails for good, or would have to try after `until`; heeds `Retry-After`.
-    ///
-    /// # Errors
-    /// The last attempt's; the one's before if the last was cut off.
-    pub(crate) async fn retrying<T, F: Future<Output = Result<T, ApiError>>>(
-        &self,
-        until: Instant,
-        mut attempt: impl FnMut() -> F,
-    ) -> Result<T, ApiError> {
-        let mut pause = FIRST_PAUSE;
-        let mut answered = None;
-        loop {
-            let error = match attempt().await {
-                Err(error) if error.is_passing() => error,
-                Err(ApiError::TooLate) => return Err(answered.unwrap_or(ApiError::TooLate)),
-                outcome => return outcome,
-            };
-            tell_trouble(&error);
-            let wait = error.retry_after().unwrap_or_default().max(pause);
-            if Instant::now() + wait >= until {
-                // What cut the last attempt off says less than what the server answered before.
-                let is_cut_off = matches!(error, ApiError::TimedOut(..));
-                return Err(answered.filter(|_| is_cut_off).unwrap_or(error));
-            }
-            tracing::debug!(%error, "trying again");
-            sleep(wait).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
-            // After a 429 nothing was done; of a request that was cut off, nobody knows.
-            answered = Some(error).filter(ApiError::may_have_been_done);
-        }
-    }
-
     /// Reads one object as JSON, again for as long as the delivery has time.
     pub(crate) async fn object<T: DeserializeOwned>(&self, path: &str) -> Result<T, ApiError> {
         let until = read_until();
@@ -181,7 +121,7 @@ impl Cluster {
             })
         };
         let began = Instant::now();
-        let answer = self.retrying(until, read).await.map_err(|error| self.timed(began, error))?;
+        let answer = retrying(until, read).await.map_err(|error| self.timed(began, error))?;
         serde_json::from_slice(&answer).map_err(|error| unreadable(&error))
     }
 
@@ -299,33 +239,6 @@ impl Cluster {
     }
 }
 
-/// Tells whoever may stop the running task, if it is a delivery's, what was tried in vain.
-pub(crate) fn tell_trouble(error: &ApiError) {
-    let _no_delivery = TROUBLE.try_with(|trouble| {
-        let mut trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        *trouble = Some(error.to_string());
-    });
-}
-
-/// Until when a read is tried: as long as its delivery has time; for a moment where that is over, since patches go on.
-fn read_until() -> Instant {
-    let now = Instant::now();
-    let deadline = DEADLINE.try_with(|deadline| (*deadline - TIME_TO_ANSWER).max(now + LAST_READ));
-    deadline.unwrap_or(now + READ_TIME)
-}
-
-/// The time since then, to a tenth of a second, as people read it.
-fn tenths(began: Instant) -> Duration {
-    let tenths = began.elapsed().as_millis() / 100;
-    Duration::from_millis(u64::try_from(tenths).unwrap_or(u64::MAX / 100) * 100)
-}
-
-/// How long one attempt of a read may take: it leaves as much for another one, if that is worth it.
-fn attempt_limit(until: Instant) -> Duration {
-    let left = until.saturating_duration_since(Instant::now());
-    REQUEST_TIME_LIMIT.min(if left > LEAST_ATTEMPT { left / 2 } else { left })
-}
-
 /// What of a GitRepo is patched: each drops what the other holds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Resource {
@@ -365,14 +278,6 @@ fn verb(request: &Parts) -> &'static str {
     }
 }
 
-/// Cuts `work` off at `end`.
-async fn by<T>(
-    end: Instant,
-    work: impl Future<Output = Result<T, ApiError>>,
-) -> Result<T, ApiError> {
-    timeout_at(end, work).await.unwrap_or(Err(ApiError::TooLate))
-}
-
 fn get(path: &str) -> Request<Vec<u8>> {
     request(Method::GET, path, "application/json", Vec::new())
 }
@@ -401,30 +306,11 @@ fn lean(mut gitrepo: GitRepo) -> GitRepo {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        sync::{
-            Arc,
-            atomic::{AtomicUsize, Ordering},
-        },
-    };
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::time::sleep;
 
     use super::*;
-
-    /// What is said in the end where the first attempt fails so, and the second is cut off.
-    async fn said_after(first: ApiError) -> ApiError {
-        let silent = tower::service_fn(async |_: Request<Body>| {
-            std::future::pending::<Result<Response<Body>, std::io::Error>>().await
-        });
-        let cluster = Cluster::new(kube::Client::new(silent, "default"), Arc::default());
-        let first = Cell::new(Some(first));
-        let until = Instant::now() + Duration::from_secs(1);
-        let attempt = || {
-            let first = first.take();
-            async move { first.map_or_else(|| Err(ApiError::TooLate), Err) }
-        };
-        cluster.retrying::<(), _>(until, attempt).await.expect_err("both attempts fail")
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_waits_its_turn_and_no_request_of_it_is_cut_off() {
@@ -454,17 +340,5 @@ mod tests {
         let outcomes = futures::future::join_all(burst).await;
         assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
         assert_eq!(MOST.load(Ordering::Relaxed), ALL_CONCURRENT_REQUESTS);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_attempt_that_is_cut_off_hides_no_error_of_the_server() {
-        let error = ApiError::Passing(http::StatusCode::INTERNAL_SERVER_ERROR, None);
-        assert!(matches!(said_after(error).await, ApiError::Passing(..)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_cut_off_may_have_been_done_though_the_attempt_before_was_not() {
-        let busy = ApiError::Passing(http::StatusCode::TOO_MANY_REQUESTS, None);
-        assert!(said_after(busy).await.may_have_been_done());
     }
 }

@@ -7,7 +7,7 @@ use futures::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::{ApiError, CONCURRENT_REQUESTS, Cluster, intervals::Interval},
+    cluster::{ApiError, CONCURRENT_REQUESTS, Cluster, intervals::Interval, retrying},
     outcome::printable,
 };
 
@@ -87,7 +87,7 @@ async fn take_back(cluster: &Cluster, mut read: Interval, dry_run: bool) -> Foun
             return found(Fate::TakenBack);
         }
         let until = Instant::now() + TIME_LIMIT;
-        match cluster.retrying(until, || cluster.remove_interval(&read)).await {
+        match retrying(until, || cluster.remove_interval(&read)).await {
             Ok(()) | Err(ApiError::NotFound) => return found(Fate::TakenBack),
             // Somebody changed the GitRepo; or it was done, and we did not hear the answer.
             Err(ApiError::Unprocessable) => {}

@@ -3,7 +3,7 @@
 //! The API server prints a list as a [Table](https://kubernetes.io/docs/reference/using-api/api-concepts/#receiving-resources-as-tables);
 //! Fleet's column `Repo` is `spec.repo` verbatim. A row holds no namespace unless its metadata is asked for.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use http::Method;
 use serde::{
@@ -13,11 +13,15 @@ use serde::{
 use tokio::time::Instant;
 
 use super::{
-    ApiError, Cluster, LIST_TIME_LIMIT, TABLE, attempt_limit, by,
+    ApiError, Cluster, TABLE,
+    attempts::{attempt_limit, by, read_until, retrying},
     paths::{encoded, gitrepos_path},
-    read_until, request,
+    request,
     streamed::{Each, parse},
 };
+
+/// How long a request for all GitRepos may take, to its last byte.
+const LIST_TIME_LIMIT: Duration = Duration::from_secs(4);
 
 /// How many GitRepos a page holds.
 const PAGE_SIZE: usize = 500;
@@ -67,7 +71,7 @@ impl Cluster {
         let until = read_until();
         let read = || by(until, self.read_table(namespace, &path, start.clone(), fold, until));
         let began = Instant::now();
-        let table = self.retrying(until, read).await.map_err(|error| self.timed(began, error))?;
+        let table = retrying(until, read).await.map_err(|error| self.timed(began, error))?;
         match table.has_repo {
             true => Ok(table.rows),
             false => self.list(namespace, start, fold).await,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
-    cluster::{ApiError, Cluster, Resource},
+    cluster::{ApiError, Cluster, Resource, retrying},
     gitrepo::GitRepo,
     verdict::Planned,
 };
@@ -69,7 +69,7 @@ impl Patcher {
             unanswered.fetch_or(is_open, Ordering::Relaxed);
             outcome
         };
-        match self.cluster.retrying(until, attempt).await {
+        match retrying(until, attempt).await {
             Ok(()) => true,
             // Somebody was faster, or it is another GitRepo by now.
             Err(ApiError::Unprocessable) => unanswered.into_inner(),
@@ -129,7 +129,7 @@ impl Patcher {
         ]);
         let until = until.max(Instant::now() + INTERVAL_TIME_LIMIT);
         let take = || self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Itself, &patch);
-        match self.cluster.retrying(until, take).await {
+        match retrying(until, take).await {
             Ok(()) | Err(ApiError::Unprocessable | ApiError::NotFound) => {}
             Err(error) => {
                 tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not take the polling interval back");
