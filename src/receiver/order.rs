@@ -1,32 +1,21 @@
 //! Which of several pushes stays (contract §5, "Order"): by what the ref was before, where the payloads say it, and by
 //! when they were received.
 
+mod pushes;
+
 use std::{
-    collections::{HashMap, VecDeque},
     hash::{BuildHasher as _, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
+use self::pushes::{Known, OfRef, Pushes};
 use crate::{
     event::CommitId,
     gitrepo::{GitRepo, Move},
 };
-
-/// For how long it is remembered which push began where another ended.
-const MEMORY: Duration = Duration::from_mins(1);
-
-/// How often it is looked for what is too old.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Of how many refs of GitRepos: a few megabytes.
-const REFS_LIMIT: usize = 65_536;
-
-/// How many pushes of one of them.
-const PUSHES_LIMIT: usize = 64;
 
 /// How long a push waits for the one between what is announced and itself, counted from when it was received.
 const WAIT_FOR_THE_ONE_BETWEEN: SignedDuration = SignedDuration::from_secs(1);
@@ -76,34 +65,11 @@ pub(super) struct History {
     pushes: Mutex<Pushes>,
 }
 
-#[derive(Debug, Default)]
-struct Pushes {
-    /// By the ref that a GitRepo follows, as a hash.
-    by_ref: HashMap<u64, VecDeque<Known>>,
-    /// When those were dropped that are too old.
-    swept: Option<Instant>,
-}
-
-/// A push of one ref; its commits as hashes.
-#[derive(Clone, Copy, Debug)]
-struct Known {
-    before: Option<u64>,
-    after: u64,
-    received: Timestamp,
-    noted: Instant,
-}
-
 impl History {
     /// Remembers a push that a GitRepo follows for a while.
     pub(super) fn note(&self, gitrepo: &GitRepo, follows: &Move, received: Timestamp) {
         let (key, known) = (self.key(gitrepo), self.known(follows, received));
-        let mut pushes = self.pushes();
-        pushes.sweep(known.noted);
-        let of_ref = pushes.by_ref.entry(key).or_default();
-        if of_ref.len() >= PUSHES_LIMIT {
-            of_ref.pop_front();
-        }
-        of_ref.push_back(known);
+        self.pushes().note(key, known);
     }
 
     /// Says whose turn it is, of a push that a GitRepo follows as it is now.
@@ -114,9 +80,8 @@ impl History {
         let ours = self.known(follows, times.received);
         let announced = gitrepo.announced().map(|commit| self.hasher.hash_one(commit));
         let pushes = self.pushes();
-        let nothing = VecDeque::new();
-        let known = pushes.by_ref.get(&self.key(gitrepo)).unwrap_or(&nothing);
-        let theirs = announced.and_then(|announced| last_to(known, announced));
+        let known = pushes.of(self.key(gitrepo));
+        let theirs = announced.and_then(|announced| known.last_to(announced));
         if let Some(turn) = by_what_the_ref_was(known, &ours, announced, theirs) {
             return turn;
         }
@@ -152,23 +117,6 @@ impl History {
 
     fn pushes(&self) -> MutexGuard<'_, Pushes> {
         self.pushes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pushes {
-    /// Drops what is too old, once in a while; and all, rather than to grow without a limit.
-    fn sweep(&mut self, now: Instant) {
-        if self.by_ref.len() >= REFS_LIMIT {
-            self.by_ref.clear();
-        }
-        if self.swept.is_some_and(|swept| now.duration_since(swept) < SWEEP_INTERVAL) {
-            return;
-        }
-        self.swept = Some(now);
-        self.by_ref.retain(|_, of_ref| {
-            of_ref.retain(|known| now.duration_since(known.noted) < MEMORY);
-            !of_ref.is_empty()
-        });
     }
 }
 
@@ -220,14 +168,14 @@ impl Announced {
 /// Decides by what the ref was before: a GitRepo at where our push begins is behind us, and so is one from which other
 /// pushes lead there; one to which others lead from where our push ends is ahead. `None` where neither is known.
 fn by_what_the_ref_was(
-    known: &VecDeque<Known>,
+    known: OfRef<'_>,
     ours: &Known,
     announced: Option<u64>,
     theirs: Option<&Known>,
 ) -> Option<Turn> {
     let (before, announced) = (ours.before?, announced?);
-    let is_behind = leads(known, announced, before);
-    let is_ahead = leads(known, ours.after, announced);
+    let is_behind = known.lead(announced, before);
+    let is_ahead = known.lead(ours.after, announced);
     match (is_behind, is_ahead) {
         (true, false) => Some(Turn::Announce),
         (false, true) => Some(Turn::Superseded),
@@ -238,29 +186,6 @@ fn by_what_the_ref_was(
         },
         (false, false) => None,
     }
-}
-
-/// Whether pushes lead from one commit to another, or they are one.
-fn leads(known: &VecDeque<Known>, from: u64, to: u64) -> bool {
-    let mut reached = vec![from];
-    let mut next = 0;
-    while let Some(&commit) = reached.get(next) {
-        if commit == to {
-            return true;
-        }
-        next += 1;
-        for push in known.iter().filter(|push| push.before == Some(commit)) {
-            if !reached.contains(&push.after) {
-                reached.push(push.after);
-            }
-        }
-    }
-    false
-}
-
-/// The push of a commit that was received last.
-fn last_to(known: &VecDeque<Known>, commit: u64) -> Option<&Known> {
-    known.iter().filter(|push| push.after == commit).max_by_key(|push| push.received)
 }
 
 /// Whether a GitRepo to which nothing was announced is where a push begins, as far as Fleet says.
@@ -432,22 +357,6 @@ mod tests {
         let gitrepo = announcing(B, Some(9));
         let turn = turn(&History::default(), &gitrepo, &push(A, B), times(0, 0));
         assert_eq!(turn, Turn::Unchanged);
-    }
-
-    #[test]
-    fn no_more_is_remembered_than_a_limit() {
-        let history = History::default();
-        for number in 0..REFS_LIMIT + 100 {
-            let gitrepo = GitRepo::new(&number.to_string(), GitRepoSpec::default());
-            history.note(&gitrepo, &push(A, B), at(0));
-        }
-        assert_eq!(history.pushes().by_ref.len(), 100);
-        let gitrepo = announcing(A, None);
-        for _ in 0..PUSHES_LIMIT + 100 {
-            history.note(&gitrepo, &push(A, B), at(0));
-        }
-        let most = history.pushes().by_ref.values().map(VecDeque::len).max();
-        assert_eq!(most, Some(PUSHES_LIMIT));
     }
 
     #[test]
