@@ -193,16 +193,17 @@ impl Cluster {
         let _ = TRACE.try_with(|trace| trace.apply(&mut parts.headers));
         // Boxed: the futures of TLS and AWS are large, and a delivery's task has many of these in it.
         let send = || self.send_once(&parts, &body).boxed();
+        let began = Instant::now();
         let answer = match send().await {
             Err(ApiError::Unauthorized(_) | ApiError::Misconfigured(_))
-                if self.connection.look_again() =>
+                if self.connection.look_again(began) =>
             {
                 send().await
             }
             answer => answer,
         };
         if matches!(answer, Err(ApiError::Unreachable(_))) {
-            self.connection.look_again();
+            self.connection.look_again(began);
         }
         answer
     }

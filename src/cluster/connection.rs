@@ -115,15 +115,19 @@ impl Connection {
         }
     }
 
-    /// Gives up connections, credentials and the way, unless they are new; tells whether it did.
-    pub(super) fn look_again(&self) -> bool {
+    /// Gives up connections, credentials and the way, unless they are new. Tells whether a request that `began` then and
+    /// was refused finds others by now: where many are refused at once, one of them gives up what all of them had.
+    pub(super) fn look_again(&self, began: Instant) -> bool {
         let Self::Kept(kept) = self else { return false };
-        let is_old = kept.found.last().is_some_and(|(_, age)| age >= LOOK_AGAIN_AFTER);
-        if is_old {
-            kept.found.forget(LOOK_AGAIN_AFTER);
-            kept.pool.forget(Duration::ZERO);
+        match kept.found.last() {
+            Some((_, age)) if age >= LOOK_AGAIN_AFTER.max(began.elapsed()) => {
+                kept.found.forget(age);
+                kept.pool.forget(Duration::ZERO);
+                true
+            }
+            Some((_, age)) => age < began.elapsed(),
+            None => true,
         }
-        is_old
     }
 }
 

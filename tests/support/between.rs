@@ -2,13 +2,18 @@
 //! orders, request by request.
 
 use std::{
-    sync::{Arc, Mutex},
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use axum::{
     body::{Body, Bytes, to_bytes},
-    extract::{Request, State},
+    extract::{ConnectInfo, Request, State},
     http::{Method, StatusCode, header},
     response::Response,
 };
@@ -41,6 +46,9 @@ pub struct Between {
     /// The kubeconfig of whoever is to come by here.
     pub kubeconfig: String,
     ordered: Arc<Mutex<Vec<Ordered>>>,
+    /// Who is connected, and whether we know him no more.
+    connected: Arc<Mutex<HashMap<SocketAddr, bool>>>,
+    disowned: Arc<AtomicUsize>,
     server: String,
     client: Client,
 }
@@ -66,8 +74,16 @@ impl Between {
         let path = format!("{}.between", space.kubeconfig.display());
         std::fs::write(&path, kubeconfig.to_string()).expect("is written");
         let client = client.build().expect("a client");
-        let between = Self { kubeconfig: path, ordered: Arc::default(), server, client };
+        let between = Self {
+            kubeconfig: path,
+            ordered: Arc::default(),
+            connected: Arc::default(),
+            disowned: Arc::default(),
+            server,
+            client,
+        };
         let router = axum::Router::new().fallback(pass).with_state(between.clone());
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         tokio::spawn(async move { axum::serve(listener, router).await });
         between
     }
@@ -82,6 +98,17 @@ impl Between {
         self.ordered.lock().unwrap().is_empty()
     }
 
+    /// From now on 401 answers whatever is asked on a connection that is there by now, as an API server does that was
+    /// taken out of service and still runs.
+    pub fn disown(&self) {
+        self.connected.lock().unwrap().values_mut().for_each(|disowned| *disowned = true);
+    }
+
+    /// How often that was answered.
+    pub fn disowned(&self) -> usize {
+        self.disowned.load(Ordering::SeqCst)
+    }
+
     fn fate(&self, method: &Method, uri: &str) -> Option<Fate> {
         let mut ordered = self.ordered.lock().unwrap();
         let is_it = |(ordered, part, _): &Ordered| ordered == method && uri.contains(part);
@@ -90,10 +117,19 @@ impl Between {
     }
 }
 
-async fn pass(State(between): State<Between>, request: Request) -> Response {
+async fn pass(
+    State(between): State<Between>,
+    ConnectInfo(who): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let uri = parts.uri.to_string();
+    let disowned = *between.connected.lock().unwrap().entry(who).or_default();
+    if disowned {
+        between.disowned.fetch_add(1, Ordering::SeqCst);
+    }
     let fate = match uri.contains("watch=true") {
+        _ if disowned => Some(Fate::Refused(401, None)),
         true => None,
         false => between.fate(&parts.method, &uri),
     };
