@@ -23,6 +23,9 @@ on_both!(
     after_a_freeze_in_which_all_connections_died_unheard_no_push_is_lost,
 );
 
+/// So many connections are open after a push to as many GitRepos.
+const CONNECTIONS: usize = 16;
+
 fn tell(lambda: &Lambda, signal: &str) {
     let id = lambda.function_id().expect("it runs").to_string();
     assert!(Command::new("kill").args([signal, &id]).status().expect("kill is there").success());
@@ -30,7 +33,10 @@ fn tell(lambda: &Lambda, signal: &str) {
 
 async fn after_a_freeze_in_which_all_connections_died_unheard_no_push_is_lost(space: &Space) {
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
-    space.gitrepo("shop", follows).await;
+    let names: Vec<_> = (0..CONNECTIONS).map(|number| format!("shop-{number}")).collect();
+    for name in &names {
+        space.gitrepo(name, follows.clone()).await;
+    }
     space.global_secret(json!({ "github": SECRET })).await;
     let silent = Silent::start(space).await;
     let variables = [
@@ -50,6 +56,8 @@ async fn after_a_freeze_in_which_all_connections_died_unheard_no_push_is_lost(sp
         let answer = lambda.push(space, SECRET, commit).await;
 
         assert_eq!(answer.outcome(), "accepted", "{:?} {}", began.elapsed(), lambda.log());
-        assert_eq!(space.commit("shop").await.as_deref(), Some(commit));
+        for name in &names {
+            assert_eq!(space.commit(name).await.as_deref(), Some(commit));
+        }
     }
 }

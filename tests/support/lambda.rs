@@ -14,7 +14,10 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{function::Answer, tools::tool};
+use super::{
+    function::{Answer, Function},
+    tools::tool,
+};
 
 /// How often starting the emulator is tried: between finding a free port and listening somebody else may take it.
 const ATTEMPTS: usize = 5;
@@ -30,7 +33,7 @@ pub struct Lambda {
 impl Lambda {
     /// Starts the function with these variables.
     pub async fn start(variables: &[(&str, &str)]) -> Self {
-        Self::start_program(Path::new(env!("CARGO_BIN_EXE_fleet-webhook")), variables).await
+        Self::start_program(&Function::program(), variables).await
     }
 
     /// Starts any build of it.
