@@ -7,6 +7,8 @@ mod support;
 
 #[path = "aws/clusters.rs"]
 mod clusters;
+#[path = "aws/proxies.rs"]
+mod proxies;
 #[path = "aws/queue.rs"]
 mod queue;
 #[path = "aws/sam_local.rs"]

@@ -75,6 +75,8 @@ mod rights;
 mod secrets;
 #[path = "suite/senders.rs"]
 mod senders;
+#[path = "suite/sinks.rs"]
+mod sinks;
 #[path = "suite/stopping.rs"]
 mod stopping;
 #[path = "suite/straight_line.rs"]

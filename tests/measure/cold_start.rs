@@ -5,23 +5,20 @@
 
 use std::{
     env,
-    io::{BufRead as _, BufReader},
-    path::Path,
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     runtime_api::Run,
     support::{
         github::{SECRET, headers, push, signature},
+        https::Https,
         lambda::FrontDoor,
         moto::Moto,
         process::{cpu, resident},
         space::Space,
-        tools::tool,
     },
 };
 
@@ -30,7 +27,6 @@ const RUNS: usize = 30;
 #[ignore = "measures a release build: its first lines say how to run it"]
 async fn measures_cold_and_warm_deliveries() {
     let (space, moto) = (Space::real().await, Moto::start().await);
-    let python = tool("venv/bin/python");
     let binary = env::var("FLEET_WEBHOOK_BINARY").unwrap_or_else(|_| {
         format!("{}/target/lambda/fleet-webhook/bootstrap", env!("CARGO_MANIFEST_DIR"))
     });
@@ -40,24 +36,14 @@ async fn measures_cold_and_warm_deliveries() {
         let repo = format!("https://github.com/acme/other-{other}");
         space.gitrepo(&format!("other-{other}"), json!({ "repo": repo, "branch": "main" })).await;
     }
-    let ca = env::temp_dir().join("secrets-manager-ca.pem");
-    let mut front = Command::new(python)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tools/https.py"))
-        .args(["--upstream", &moto.url, "--ca", ca.to_str().unwrap()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(front.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    let https: Value = serde_json::from_str(&line).unwrap();
+    let https = Https::before(&moto.url);
     let mut variables = moto.variables();
     variables.extend([
         ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
         ("WEBHOOK_SECRET_ID", "webhook"),
         ("ROTATION_WINDOW", "0s"),
-        ("AWS_ENDPOINT_URL", https["url"].as_str().unwrap()),
-        ("SSL_CERT_FILE", ca.to_str().unwrap()),
+        ("AWS_ENDPOINT_URL", &*https.url),
+        ("SSL_CERT_FILE", https.authority()),
     ]);
 
     let (mut asked, mut asked_cpu, mut asked_memory) = (Vec::new(), Vec::new(), Vec::new());
@@ -94,8 +80,6 @@ async fn measures_cold_and_warm_deliveries() {
         "a warm delivery asks AWS {} times and the API server {} times",
         requests.0, requests.1
     );
-    front.kill().unwrap();
-    front.wait().unwrap();
 }
 
 /// Delivers a push of a new commit; gives when it was answered.

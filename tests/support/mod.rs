@@ -16,12 +16,14 @@ pub mod eks;
 pub mod events;
 pub mod function;
 pub mod github;
+pub mod https;
 pub mod kubeconfig;
 #[cfg(feature = "lambda")]
 pub mod lambda;
 #[cfg(feature = "lambda")]
 pub mod moto;
 pub mod process;
+pub mod proxy;
 pub mod real_cluster;
 pub mod reported;
 pub mod sender;

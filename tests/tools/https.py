@@ -1,4 +1,5 @@
-"""HTTPS on 127.0.0.1 before an HTTP server. The first line on stdout is JSON with the URL; the CA is written to a file."""
+"""HTTPS on 127.0.0.1 before an HTTP server, with a certificate of its own CA. The first line on stdout is JSON with the
+URL; the CA is written to a file."""
 import argparse
 import datetime
 import http.client
@@ -46,22 +47,29 @@ class Front(http.server.BaseHTTPRequestHandler):
         connection.close()
 
 
-key = ec.generate_private_key(ec.SECP256R1())
-name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "https")])
-now = datetime.datetime.now(datetime.timezone.utc)
+def certified(name, key, by, by_key, *extensions):
+    """A certificate of key, signed by somebody."""
+    named = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, it)]) for it in (name, by)]
+    now = datetime.datetime.now(datetime.timezone.utc)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(named[0]).issuer_name(named[1]).public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
+    )
+    for extension, critical in extensions:
+        builder = builder.add_extension(extension, critical)
+    return builder.sign(by_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+authority = certified("authority", ca_key, "authority", ca_key, (x509.BasicConstraints(ca=True, path_length=0), True))
 san = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-certificate = (
-    x509.CertificateBuilder()
-    .subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-    .not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(days=1))
-    .add_extension(san, critical=False)
-    .sign(key, hashes.SHA256())
-).public_bytes(serialization.Encoding.PEM)
+certificate = certified("https", key, "authority", ca_key, (x509.BasicConstraints(ca=False, path_length=None), True), (san, False))
 private = key.private_bytes(
     serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
 )
 with open(args.ca, "wb") as file:
-    file.write(certificate)
+    file.write(authority)
 server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Front)
 server.daemon_threads = True
 tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
