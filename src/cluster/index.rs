@@ -6,6 +6,7 @@
 mod changes;
 mod list;
 mod records;
+mod texts;
 mod watch;
 
 use std::{
