@@ -148,13 +148,13 @@ impl Cluster {
         Ok(list.items.into_iter().next().map(lean))
     }
 
-    /// Sends a JSON patch of a GitRepo.
+    /// Sends a JSON patch of a GitRepo; gives the version that it made, where the answer says it.
     pub(crate) async fn patch_gitrepo(
         &self,
         metadata: &ObjectMeta,
         resource: Resource,
         patch: &serde_json::Value,
-    ) -> Result<(), ApiError> {
+    ) -> Result<Option<String>, ApiError> {
         let (Some(namespace), Some(name)) = (&metadata.namespace, &metadata.name) else {
             return Err(ApiError::NotFound);
         };
@@ -166,9 +166,11 @@ impl Cluster {
         let path = format!("{gitrepo}{part}?fieldManager={FIELD_MANAGER}&includeObject=None");
         let patch = patch.to_string().into_bytes();
         let mut request = request(Method::PATCH, &path, "application/json-patch+json", patch);
-        // The answer is not read: as a table of one row it is a fraction of the object.
+        // As a table of one row the answer is a fraction of the object, and has its version all the same.
         request.headers_mut().insert(header::ACCEPT, HeaderValue::from_static(TABLE));
-        self.bytes(request).await.map(drop)
+        let answer = self.bytes(request).await?;
+        let changed: Option<Changed> = serde_json::from_slice(&answer).ok();
+        Ok(changed.and_then(|changed| changed.metadata.resource_version))
     }
 
     /// Sends a request once and reads the whole answer.
@@ -255,6 +257,12 @@ struct List<T> {
     items: Vec<T>,
 }
 
+/// What is read of the answer to a patch.
+#[derive(Deserialize)]
+struct Changed {
+    metadata: ObjectMeta,
+}
+
 /// A request under way: counted when it is over, without a code if nobody waited for its answer.
 struct Counted<'a> {
     metrics: &'a Metrics,
@@ -335,7 +343,10 @@ mod tests {
         };
         let burst = (0..ALL_CONCURRENT_REQUESTS * 3).map(async |number| match number % 3 {
             0 => cluster.object::<serde_json::Value>("/one").await.map(drop),
-            1 => cluster.patch_gitrepo(&metadata, Resource::Status, &serde_json::json!([])).await,
+            1 => {
+                let patch = serde_json::json!([]);
+                cluster.patch_gitrepo(&metadata, Resource::Status, &patch).await.map(drop)
+            }
             _ => cluster.table(None, table::Include::Nothing, (), |(), _| ()).await,
         });
         let outcomes = futures::future::join_all(burst).await;

@@ -81,6 +81,13 @@ impl Index {
         is_in_use.then_some(found)
     }
 
+    /// Expects what we have announced to a GitRepo, which the watch says later; it counts from its version on.
+    pub(super) fn announced(&self, gitrepo: &GitRepo) {
+        for scope in &self.scopes {
+            scope.write().records.announced(gitrepo, &scope.hasher);
+        }
+    }
+
     /// Gives the GitRepos of this polling interval to which nothing was announced.
     pub(crate) fn unannounced(&self, interval: &str) -> Vec<GitRepo> {
         let of = |scope: &Arc<Scope>| scope.read().records.unannounced(interval);
@@ -129,12 +136,12 @@ impl Scope {
         self.write().records = records;
     }
 
-    fn apply(&self, listed: &Listed) {
+    fn apply(&self, listed: Listed) {
         self.write().records.apply(listed, &self.hasher);
         self.confirm();
     }
 
-    fn delete(&self, listed: &Listed) {
+    fn delete(&self, listed: Listed) {
         self.write().records.delete(listed);
         self.confirm();
     }

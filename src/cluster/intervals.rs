@@ -129,7 +129,7 @@ impl Cluster {
             test("/metadata/resourceVersion", &read.metadata.resource_version),
             { "op": "remove", "path": "/spec/pollingInterval" },
         ]);
-        self.patch_gitrepo(&read.metadata, Resource::Itself, &patch).await
+        self.patch_gitrepo(&read.metadata, Resource::Itself, &patch).await.map(drop)
     }
 }
 

@@ -107,6 +107,19 @@ impl Lookup {
         Ok(only_of(repository, found))
     }
 
+    /// Takes note of what we have announced to a GitRepo, as it is since then.
+    #[cfg(feature = "knative")]
+    pub(crate) fn announced(&self, gitrepo: &GitRepo) {
+        if let Some(index) = &self.index {
+            index.announced(gitrepo);
+        }
+    }
+
+    /// There is no index that could miss it.
+    #[cfg(not(feature = "knative"))]
+    #[expect(clippy::unused_self, reason = "it is the index that takes note")]
+    pub(crate) const fn announced(&self, _: &GitRepo) {}
+
     /// Lists names and URLs of all GitRepos; for people who ask, and for no delivery.
     ///
     /// # Errors

@@ -199,7 +199,10 @@ impl<'a> Announcement<'a> {
             self.interval = Some(patcher.set_interval(&self.planned, until).await);
         }
         let error = match patcher.patch(&self.planned, self.progress.received()).await {
-            Ok(()) => return Ok(Round::Done(self.patched())),
+            Ok(gitrepo) => {
+                self.receiver.lookup.announced(&gitrepo);
+                return Ok(Round::Done(self.patched()));
+            }
             Err(ApiError::NotFound) => return Ok(Round::Done(Fate::Skipped(Reason::Gone))),
             Err(ApiError::Unprocessable) => {
                 self.refused = true;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::{
     cluster::{ApiError, Cluster, Resource, retrying},
-    gitrepo::GitRepo,
+    gitrepo::{GitRepo, GitRepoStatus},
     verdict::Planned,
 };
 
@@ -38,13 +38,19 @@ impl Patcher {
     }
 
     /// Announces the planned commit, of which we heard when `received`, unless the GitRepo is another than was judged,
-    /// or something else was announced to it since it was read.
+    /// or something else was announced to it since it was read. Gives the GitRepo as it is since then.
     ///
     /// # Errors
     /// [`ApiError::Unprocessable`] if it is not as it was, or any other [`ApiError`] of the request.
-    pub async fn patch(&self, planned: &Planned, received: Timestamp) -> Result<(), ApiError> {
-        let patch = status_patch(planned, received);
-        self.cluster.patch_gitrepo(&planned.gitrepo().metadata, Resource::Status, &patch).await
+    pub async fn patch(&self, planned: &Planned, received: Timestamp) -> Result<GitRepo, ApiError> {
+        let mut gitrepo = planned.gitrepo().clone();
+        let status = gitrepo.status.get_or_insert_default();
+        status.webhook_commit = Some(planned.follows().after.as_str().to_owned());
+        status.last_webhook_time = Some(time(planned.gitrepo(), received));
+        let patch = status_patch(planned.gitrepo(), status);
+        gitrepo.metadata.resource_version =
+            self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Status, &patch).await?;
+        Ok(gitrepo)
     }
 
     /// Sets the polling interval where there is none, and tries again until `until`; tells whether it may be ours now.
@@ -70,7 +76,7 @@ impl Patcher {
             outcome
         };
         match retrying(until, attempt).await {
-            Ok(()) => true,
+            Ok(_) => true,
             // Somebody was faster, or it is another GitRepo by now.
             Err(ApiError::Unprocessable) => unanswered.into_inner(),
             // The next patch will find the same.
@@ -107,7 +113,7 @@ impl Patcher {
             { "op": "remove", "path": "/spec/pollingInterval" },
         ]);
         match self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Itself, &patch).await {
-            Ok(()) => tracing::info!(
+            Ok(_) => tracing::info!(
                 gitrepo.namespace = gitrepo.metadata.namespace,
                 gitrepo.name = name(gitrepo),
                 "took back a polling interval that was left without a commit"
@@ -130,7 +136,7 @@ impl Patcher {
         let until = until.max(Instant::now() + INTERVAL_TIME_LIMIT);
         let take = || self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Itself, &patch);
         match retrying(until, take).await {
-            Ok(()) | Err(ApiError::Unprocessable | ApiError::NotFound) => {}
+            Ok(_) | Err(ApiError::Unprocessable | ApiError::NotFound) => {}
             Err(error) => {
                 tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not take the polling interval back");
             }
@@ -138,15 +144,28 @@ impl Patcher {
     }
 }
 
-/// The JSON patch of the `status` subresource. It fails with 422 unless the GitRepo is the one that was judged, follows
-/// what it followed under the same secret, and nothing was announced to it since it was read.
-fn status_patch(planned: &Planned, received: Timestamp) -> Value {
-    let GitRepo { metadata, spec, status } = planned.gitrepo();
-    // A push that follows on a later one, by the clock, is no reason to set the time back.
-    let time = planned.gitrepo().announced_at().map_or(received, |last| last.max(received));
-    let time = time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let commit = planned.follows().after.as_str();
-    let mut patch = vec![
+/// The JSON patch of the `status` subresource that makes `status` of what it is.
+fn status_patch(gitrepo: &GitRepo, status: &GitRepoStatus) -> Value {
+    let (commit, time) = (&status.webhook_commit, &status.last_webhook_time);
+    let mut patch = tests(gitrepo);
+    match gitrepo.status {
+        Some(_) => patch.extend([
+            json!({ "op": "add", "path": "/status/webhookCommit", "value": commit }),
+            json!({ "op": "add", "path": "/status/lastWebhookTime", "value": time }),
+        ]),
+        // Fleet's controller has not seen it yet: there is nothing to add a field to.
+        None => patch.push(json!({
+            "op": "add", "path": "/status",
+            "value": { "webhookCommit": commit, "lastWebhookTime": time },
+        })),
+    }
+    Value::Array(patch)
+}
+
+/// What a patch begins with: it fails with 422 unless the GitRepo is the one that was judged, follows what it followed
+/// under the same secret, and nothing was announced to it since it was read.
+fn tests(GitRepo { metadata, spec, status }: &GitRepo) -> Vec<Value> {
+    let mut tests = vec![
         test("/metadata/uid", metadata.uid.as_deref()),
         test("/spec/repo", spec.repo.as_deref()),
         test("/spec/branch", spec.branch.as_deref()),
@@ -154,27 +173,25 @@ fn status_patch(planned: &Planned, received: Timestamp) -> Value {
         test("/spec/webhookSecret", spec.webhook_secret.as_deref()),
     ];
     match status {
-        Some(status) => patch.extend([
+        Some(status) => tests.extend([
             test("/status/webhookCommit", status.webhook_commit.as_deref()),
             test("/status/lastWebhookTime", status.last_webhook_time.as_deref()),
-            json!({ "op": "add", "path": "/status/webhookCommit", "value": commit }),
-            json!({ "op": "add", "path": "/status/lastWebhookTime", "value": time }),
         ]),
-        // Fleet's controller has not seen it yet: there is nothing to add a field to.
-        None => patch.extend([
-            test("/status", None),
-            json!({
-                "op": "add", "path": "/status",
-                "value": { "webhookCommit": commit, "lastWebhookTime": time },
-            }),
-        ]),
+        None => tests.push(test("/status", None)),
     }
-    Value::Array(patch)
+    tests
 }
 
 /// Whether a patch of one would be tested for the same as a patch of the other.
 pub(super) fn is_tested_alike(one: &Planned, other: &Planned) -> bool {
-    status_patch(one, Timestamp::MIN) == status_patch(other, Timestamp::MIN)
+    tests(one.gitrepo()) == tests(other.gitrepo())
+}
+
+/// What is written as the time of a push: when we heard of it. One that follows on a later one, by the clock, is no
+/// reason to set the time back.
+fn time(gitrepo: &GitRepo, received: Timestamp) -> String {
+    let time = gitrepo.announced_at().map_or(received, |last| last.max(received));
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// An absent field tests equal to null.

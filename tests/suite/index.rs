@@ -22,6 +22,7 @@ use crate::{
 
 on_both!(
     with_the_index_a_delivery_costs_one_request,
+    a_push_right_after_another_costs_one_request_too,
     what_is_created_edited_and_deleted_is_known_within_a_second,
     a_push_to_what_nobody_follows_is_confirmed_by_one_scan_a_second,
     a_push_back_to_an_older_commit_is_no_repetition,
@@ -65,6 +66,27 @@ async fn with_the_index_a_delivery_costs_one_request(space: &Space) {
     let requests = since(space, before);
     assert_eq!(requests.len(), 1, "{requests:?}");
     assert!(requests[0].is_write());
+}
+
+async fn a_push_right_after_another_costs_one_request_too(space: &Space) {
+    space.gitrepo("shop", following(space, "main")).await;
+    let function = indexed(space, &[]).await;
+    // What was announced before this process began, nobody but the API server knows.
+    function.push(space, SECRET, "refs/heads/main", OLD).await;
+    if let Some(server) = space.embedded_server() {
+        server.disturb_watches(|faults, _| faults.frozen = true);
+    }
+    let before = space.requests().len();
+
+    let commits: Vec<_> = (1..=20).map(|number| format!("{number:040x}")).collect();
+    for commit in &commits {
+        let answer = function.push(space, SECRET, "refs/heads/main", commit).await;
+        assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
+    }
+
+    let requests = since(space, before);
+    assert_eq!(requests.len(), commits.len(), "{requests:?}");
+    assert_eq!(space.commit("shop").await.as_ref(), commits.last());
 }
 
 async fn what_is_created_edited_and_deleted_is_known_within_a_second(space: &Space) {

@@ -128,7 +128,7 @@ mod tests {
         for kind in ["ADDED", "MODIFIED"] {
             let line = format!(r#"{{"type":"{kind}","object":{object}}}"#);
             let Ok(Change::Applied(listed)) = read(&line) else { panic!("{line}") };
-            assert_eq!(listed.into_resource_version(), "5");
+            assert_eq!(listed.resource_version(), "5");
         }
         assert!(matches!(
             read(&format!(r#"{{"object":{object},"type":"DELETED"}}"#)),

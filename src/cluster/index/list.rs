@@ -43,7 +43,7 @@ impl<'de> Visitor<'de> for ListSeed {
             match &*key {
                 "metadata" => version = Some(list.next_value::<ListMetadata>()?.resource_version),
                 "items" => {
-                    let take = |item: Listed| records.apply(&item, &self.hasher);
+                    let take = |item: Listed| records.apply(item, &self.hasher);
                     list.next_value_seed(Each::new(take))?;
                 }
                 _ => drop(list.next_value::<IgnoredAny>()?),

@@ -36,7 +36,7 @@ struct ListedMetadata {
     #[serde(default)]
     generation: Option<i64>,
     #[serde(default)]
-    resource_version: String,
+    resource_version: Option<String>,
 }
 
 /// The GitRepos of a namespace, or of all, by name and by repository.
@@ -54,7 +54,7 @@ struct Record {
     key: u64,
     generation: Option<i64>,
     has_status: bool,
-    texts: Texts<10>,
+    texts: Texts<11>,
 }
 
 /// A record, found by its id.
@@ -68,18 +68,41 @@ impl Records {
     }
 
     /// Holds a GitRepo as it is now, in the place of what was held of it.
-    pub(super) fn apply(&mut self, listed: &Listed, hasher: &RandomState) {
-        self.delete(listed);
-        if let Some(record) = Record::new(listed, hasher).map(Arc::new) {
-            self.by_key.insert(place(&record), Arc::clone(&record));
-            self.by_id.insert(ById(record));
+    ///
+    /// A watch that is behind us says later what we have announced ourselves: until then that stays.
+    pub(super) fn apply(&mut self, listed: Listed, hasher: &RandomState) {
+        let mut gitrepo = listed.gitrepo();
+        if let Some(held) = self.take(&id(&gitrepo)) {
+            announce(&mut gitrepo, &held.gitrepo());
+        }
+        self.put(&gitrepo, hasher);
+    }
+
+    /// Takes over what we have announced to a GitRepo, unless what is held is as new.
+    pub(super) fn announced(&mut self, gitrepo: &GitRepo, hasher: &RandomState) {
+        let Some(ById(held)) = self.by_id.get(&*id(gitrepo)) else { return };
+        let mut held = held.gitrepo();
+        if announce(&mut held, gitrepo) {
+            self.take(&id(gitrepo));
+            self.put(&held, hasher);
         }
     }
 
     /// Forgets a GitRepo.
-    pub(super) fn delete(&mut self, listed: &Listed) {
-        if let Some(ById(record)) = self.by_id.take(&*listed.id()) {
-            self.by_key.remove(&place(&record));
+    pub(super) fn delete(&mut self, listed: Listed) {
+        self.take(&id(&listed.gitrepo()));
+    }
+
+    fn take(&mut self, id: &str) -> Option<Arc<Record>> {
+        let ById(record) = self.by_id.take(id)?;
+        self.by_key.remove(&place(&record));
+        Some(record)
+    }
+
+    fn put(&mut self, gitrepo: &GitRepo, hasher: &RandomState) {
+        if let Some(record) = Record::new(gitrepo, hasher).map(Arc::new) {
+            self.by_key.insert(place(&record), Arc::clone(&record));
+            self.by_id.insert(ById(record));
         }
     }
 
@@ -109,19 +132,52 @@ fn place(record: &Arc<Record>) -> (u64, usize) {
 
 impl Listed {
     /// The version of the object.
-    pub(super) fn into_resource_version(self) -> String {
-        self.metadata.resource_version
+    pub(super) fn resource_version(&self) -> String {
+        self.metadata.resource_version.clone().unwrap_or_default()
     }
 
-    fn id(&self) -> String {
-        format!("{}/{}", self.metadata.namespace, self.metadata.name)
+    fn gitrepo(self) -> GitRepo {
+        let Self { metadata, spec, status } = self;
+        let ListedMetadata { namespace, name, uid, generation, resource_version } = metadata;
+        let (namespace, name) = (Some(namespace), Some(name));
+        let rest = ObjectMeta::default();
+        let metadata = ObjectMeta { namespace, name, uid, generation, resource_version, ..rest };
+        GitRepo { metadata, spec, status }
     }
+}
+
+fn id(gitrepo: &GitRepo) -> String {
+    let ObjectMeta { namespace, name, .. } = &gitrepo.metadata;
+    let [namespace, name] = [namespace, name].map(|part| part.as_deref().unwrap_or_default());
+    format!("{namespace}/{name}")
+}
+
+/// Lets a GitRepo announce what a newer version of it does; tells whether the other is one.
+fn announce(gitrepo: &mut GitRepo, newer: &GitRepo) -> bool {
+    let (one, other) = (&gitrepo.metadata, &newer.metadata);
+    if one.uid != other.uid || version(one) >= version(other) {
+        return false;
+    }
+    gitrepo.metadata.resource_version.clone_from(&other.resource_version);
+    let theirs = newer.status.as_ref();
+    let status = gitrepo.status.get_or_insert_default();
+    status.webhook_commit = theirs.and_then(|status| status.webhook_commit.clone());
+    status.last_webhook_time = theirs.and_then(|status| status.last_webhook_time.clone());
+    true
+}
+
+/// The version of an object. Of two of one object the newer is the larger
+/// ([promised since Kubernetes 1.35](https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions), and
+/// before that so in etcd and kine). Were it not so, a patch would be made for what is not there any more: the API server
+/// refuses it, and the GitRepo is read again.
+fn version(metadata: &ObjectMeta) -> Option<u64> {
+    metadata.resource_version.as_deref()?.parse().ok()
 }
 
 impl Record {
     /// `None` for a GitRepo whose URL names no repository: nothing can match it.
-    fn new(listed: &Listed, hasher: &RandomState) -> Option<Self> {
-        let Listed { metadata, spec, status } = listed;
+    fn new(gitrepo: &GitRepo, hasher: &RandomState) -> Option<Self> {
+        let GitRepo { metadata, spec, status } = gitrepo;
         let of_status = |text: fn(&GitRepoStatus) -> &Option<String>| {
             status.as_ref().and_then(|status| text(status).as_deref())
         };
@@ -130,8 +186,9 @@ impl Record {
             generation: metadata.generation,
             has_status: status.is_some(),
             texts: Texts::of([
-                Some(&listed.id()),
+                Some(&id(gitrepo)),
                 metadata.uid.as_deref(),
+                metadata.resource_version.as_deref(),
                 spec.repo.as_deref(),
                 spec.branch.as_deref(),
                 spec.revision.as_deref(),
@@ -155,6 +212,7 @@ impl Record {
         let [
             id,
             uid,
+            resource_version,
             repo,
             branch,
             revision,
@@ -171,6 +229,7 @@ impl Record {
                 namespace: Some(namespace.to_owned()),
                 name: Some(name.to_owned()),
                 uid,
+                resource_version,
                 generation: self.generation,
                 ..ObjectMeta::default()
             },
@@ -209,6 +268,7 @@ mod tests {
     use super::*;
     use crate::repo_url::RepoUrl;
 
+    /// One as it is in version 7.
     fn listed(name: &str, spec: &serde_json::Value, commit: Option<&str>) -> Listed {
         let status = commit.map(|commit| {
             serde_json::json!({
@@ -235,8 +295,8 @@ mod tests {
             "webhookSecret": "own", "pollingInterval": "1h", "paths": ["a"],
         });
         let bare = serde_json::json!({ "repo": "https://github.com/acme/shop" });
-        records.apply(&listed("full", &spec, Some("abc")), &hasher);
-        records.apply(&listed("bare", &bare, None), &hasher);
+        records.apply(listed("full", &spec, Some("abc")), &hasher);
+        records.apply(listed("bare", &bare, None), &hasher);
 
         let mut found = records.find(&shop(), &hasher);
         found.sort_by(|a, b| b.metadata.name.cmp(&a.metadata.name));
@@ -261,16 +321,80 @@ mod tests {
     fn a_gitrepo_that_moves_to_another_repository_is_found_there_alone() {
         let (mut records, hasher) = (Records::default(), RandomState::new());
         let at = |url: &str| serde_json::json!({ "repo": url, "branch": "main" });
-        records.apply(&listed("a", &at("https://github.com/acme/shop"), None), &hasher);
-        records.apply(&listed("a", &at("https://github.com/acme/other"), None), &hasher);
+        records.apply(listed("a", &at("https://github.com/acme/shop"), None), &hasher);
+        records.apply(listed("a", &at("https://github.com/acme/other"), None), &hasher);
         assert!(records.find(&shop(), &hasher).is_empty());
-        records.apply(&listed("a", &at("https://github.com/acme/shop"), None), &hasher);
+        records.apply(listed("a", &at("https://github.com/acme/shop"), None), &hasher);
         assert_eq!(records.find(&shop(), &hasher).len(), 1);
         assert_eq!(records.len(), 1);
 
-        records.apply(&listed("a", &at("no URL"), None), &hasher);
+        records.apply(listed("a", &at("no URL"), None), &hasher);
         assert!(records.find(&shop(), &hasher).is_empty());
         assert_eq!((records.len(), records.by_key.len()), (0, 0));
+    }
+
+    #[test]
+    fn what_was_announced_stays_until_the_watch_comes_to_it() {
+        let (mut records, hasher) = (Records::default(), RandomState::new());
+        let spec = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "main" });
+        let edited = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "dev" });
+        let at = |version: &str, spec: &serde_json::Value, commit: Option<&str>| {
+            let mut listed = listed("a", spec, commit);
+            listed.metadata.resource_version = Some(version.to_owned());
+            listed
+        };
+        let now = |records: &Records| {
+            let found = records.find(&shop(), &hasher);
+            let [gitrepo] = found.as_slice() else { panic!("{found:?}") };
+            (gitrepo.announced().map(str::to_owned), gitrepo.spec.branch.clone())
+        };
+        let now_is = |records: &Records, commit: &str, branch: &str| {
+            assert_eq!(now(records), (Some(commit.to_owned()), Some(branch.to_owned())));
+        };
+        records.apply(at("7", &spec, None), &hasher);
+        records.announced(&at("99", &spec, Some("first")).gitrepo(), &hasher);
+        now_is(&records, "first", "main");
+        records.announced(&at("100", &spec, Some("second")).gitrepo(), &hasher);
+        now_is(&records, "second", "main");
+
+        // What the watch says by the way, and on the way.
+        records.apply(at("98", &edited, None), &hasher);
+        now_is(&records, "second", "dev");
+        records.apply(at("99", &edited, Some("first")), &hasher);
+        now_is(&records, "second", "dev");
+        records.apply(at("100", &edited, Some("second")), &hasher);
+        now_is(&records, "second", "dev");
+        // What others announce after it.
+        records.apply(at("101", &edited, Some("theirs")), &hasher);
+        now_is(&records, "theirs", "dev");
+    }
+
+    #[test]
+    fn what_was_announced_before_what_is_held_or_to_another_changes_nothing() {
+        let (mut records, hasher) = (Records::default(), RandomState::new());
+        let spec = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "main" });
+        records.apply(listed("a", &spec, Some("held")), &hasher);
+        let announced = |version: Option<&str>, uid: &str| {
+            let mut gitrepo = listed("a", &spec, Some("ours")).gitrepo();
+            gitrepo.metadata.resource_version = version.map(str::to_owned);
+            gitrepo.metadata.uid = Some(uid.to_owned());
+            gitrepo
+        };
+        let uid = listed("a", &spec, None).gitrepo().metadata.uid.expect("is one");
+        for (version, uid) in [
+            (Some("6"), uid.as_str()),
+            (Some("7"), &uid),
+            (Some("opaque"), &uid),
+            (None, &uid),
+            (Some("8"), "another"),
+        ] {
+            records.announced(&announced(version, uid), &hasher);
+            let found = records.find(&shop(), &hasher);
+            assert_eq!(found.first().and_then(GitRepo::announced), Some("held"), "{version:?}");
+        }
+        records.delete(listed("a", &spec, None));
+        records.announced(&announced(Some("8"), &uid), &hasher);
+        assert_eq!(records.len(), 0, "it is gone");
     }
 
     #[test]
@@ -283,7 +407,7 @@ mod tests {
                 let repo = format!("https://github.com/some-organisation/{name}.git");
                 let spec =
                     serde_json::json!({ "repo": repo, "branch": "main", "pollingInterval": "1h" });
-                records.apply(&listed(&name, &spec, Some(&format!("{number:040x}"))), &hasher);
+                records.apply(listed(&name, &spec, Some(&format!("{number:040x}"))), &hasher);
             }
         });
         let each = taken.bytes_current / i64::from(NUMBER);
@@ -294,11 +418,11 @@ mod tests {
     fn a_repository_of_several_urls_is_found_once() {
         let (mut records, hasher) = (Records::default(), RandomState::new());
         let spec = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "main" });
-        records.apply(&listed("a", &spec, None), &hasher);
+        records.apply(listed("a", &spec, None), &hasher);
         let urls = ["https://github.com/acme/shop.git", "git@github.com:acme/shop.git"];
         let urls = urls.into_iter().filter_map(RepoUrl::parse).collect();
         assert_eq!(records.find(&Repository::Urls(urls), &hasher).len(), 1);
-        records.delete(&listed("a", &spec, None));
+        records.delete(listed("a", &spec, None));
         assert_eq!((records.len(), records.by_key.len()), (0, 0));
     }
 }

@@ -157,12 +157,14 @@ impl Watch {
     fn take(&self, change: Change) -> Result<String, Broken> {
         match change {
             Change::Applied(listed) => {
-                self.scope.apply(&listed);
-                Ok(listed.into_resource_version())
+                let version = listed.resource_version();
+                self.scope.apply(listed);
+                Ok(version)
             }
             Change::Deleted(listed) => {
-                self.scope.delete(&listed);
-                Ok(listed.into_resource_version())
+                let version = listed.resource_version();
+                self.scope.delete(listed);
+                Ok(version)
             }
             Change::Bookmark(version) => {
                 self.scope.confirm();
