@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -56,13 +56,12 @@ pub(super) enum Connection {
 /// Connections of our own, and the way to make others.
 pub(super) struct Kept {
     origin: Origin,
-    found: Remembered<Result<Found, ApiError>>,
+    found: Remembered<Result<Arc<Found>, ApiError>>,
     pool: Remembered<Result<Pool, ApiError>>,
     used: Mutex<SystemTime>,
 }
 
 /// The way to the API server, as it was found.
-#[derive(Clone)]
 struct Found {
     config: Config,
     #[cfg(feature = "aws")]
@@ -160,15 +159,16 @@ impl Kept {
     }
 
     async fn open(&self) -> Result<Pool, ApiError> {
-        let found = self.found.get(|found, _| found.is_ok(), self.origin.find()).await?;
-        let config = found.config;
+        let find = async { self.origin.find().await.map(Arc::new) };
+        let found = self.found.get(|found, _| found.is_ok(), find).await?;
+        let config = found.config.clone();
         // A credential plugin of a kubeconfig runs meanwhile, and may print what makes a header panic.
         let client = spawn_blocking(|| client(config)).await;
         let client = client.unwrap_or_else(|_| Err("its credentials make no header".to_owned()));
         Ok(Pool {
             client: client.map_err(ApiError::Misconfigured)?,
             #[cfg(feature = "aws")]
-            tokens: found.tokens,
+            tokens: found.tokens.clone(),
         })
     }
 
