@@ -76,7 +76,8 @@ impl Lookup {
             return Ok(Found::default());
         }
         let found = match (self.indexed(repository), trust) {
-            (Some(found), _) if found.gitrepos.iter().any(wanted) => found,
+            // The index gives those of the repository alone.
+            (Some(found), _) if found.gitrepos.iter().any(wanted) => return Ok(found),
             (Some(_), _) => return self.confirm(repository, trust).await,
             (None, Trust::Verified) => {
                 match self.shared_scan.find_since(since, &self.scan, repository).await {

@@ -42,7 +42,9 @@ impl Plan {
         let mut possible = Vec::new();
         for gitrepo in gitrepos {
             let verdict = judge.judge(gitrepo, push);
-            possible.extend(gitrepo.spec.repo_url().filter(|_| verdict.may_be_meant()));
+            if verdict.may_be_meant() {
+                possible.extend(gitrepo.spec.repo_url());
+            }
             plan.add(verdict, gitrepo);
         }
         // Those that could not be read may be on another server; of a namespace that is closed to us none counts.
