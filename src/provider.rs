@@ -97,9 +97,14 @@ const DELIVERY_ID_LIMIT: usize = 128;
 
 /// The provider that sent a delivery: by its headers, or else by what is in it. Whoever asks keeps the answer.
 pub fn sender_of(delivery: &Delivery) -> Option<&'static Provider> {
-    let known_unmarked =
+    detect(delivery.headers()).or_else(|| known_unmarked(delivery))
+}
+
+/// The provider whose header a delivery should carry, as the rest of it says.
+pub fn known_unmarked(delivery: &Delivery) -> Option<&'static Provider> {
+    let is_sender =
         |provider: &&Provider| provider.known_unmarked.is_some_and(|known| known(delivery));
-    detect(delivery.headers()).or_else(|| PROVIDERS.iter().copied().find(known_unmarked))
+    PROVIDERS.iter().copied().find(is_sender)
 }
 
 /// The provider whose header a request carries, the first in the table if there are several.

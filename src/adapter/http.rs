@@ -66,11 +66,11 @@ enum Content {
 async fn take(service: &Service, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
     let arrival = Arrival::of(&parts, service.deadline);
-    let provider = provider::detect(&parts.headers).map(|provider| provider.name);
+    let marked = provider::detect(&parts.headers);
     let awaits_leave = parts.headers.contains_key(header::EXPECT);
     match read(service, &arrival, parts.headers, &mut body).await {
         Ok((Content::Delivery(delivery), room)) => {
-            let received = Received::new(delivery, Some(room));
+            let received = Received::marked(marked, delivery, Some(room));
             respond_with(&service.take(received, arrival).await)
         }
         Ok((Content::Redelivery(message), room)) => {
@@ -82,6 +82,7 @@ async fn take(service: &Service, request: Request) -> Response {
             if !awaits_leave && kind != Kind::Incomplete {
                 tokio::spawn(body::read_on(body));
             }
+            let provider = marked.map(|provider| provider.name);
             let outcome = Outcome { provider, ..Outcome::new(kind).because(why) };
             log::answered(&service.metrics, &outcome, &arrival);
             respond_with(&outcome)

@@ -96,10 +96,19 @@ pub(super) struct Received {
 }
 
 impl Received {
-    /// A delivery whose headers say who sent it, in the room that it takes.
-    pub(super) fn new(delivery: Delivery, room: Option<Taken>) -> Self {
+    /// A delivery in the room that it takes.
+    fn new(delivery: Delivery, room: Option<Taken>) -> Self {
+        Self::marked(provider::detect(delivery.headers()), delivery, room)
+    }
+
+    /// One whose headers are known to say who sent it, if they do.
+    pub(super) fn marked(
+        marked: Option<&'static Provider>,
+        delivery: Delivery,
+        room: Option<Taken>,
+    ) -> Self {
         let (provider, id) = aside(delivery.raw().len(), || {
-            let provider = provider::sender_of(&delivery);
+            let provider = marked.or_else(|| provider::known_unmarked(&delivery));
             let id = provider.and_then(|provider| provider.delivery_id(&delivery));
             (provider, id.map(str::to_owned))
         });
