@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    pin::Pin,
     sync::{Arc, PoisonError},
     time::Duration,
 };
@@ -122,16 +123,19 @@ impl Received {
     }
 }
 
+/// What is done with a delivery. Boxed: a task is moved many times before and after it runs, and a box costs a word each.
+type Work = Pin<Box<dyn Future<Output = Outcome> + Send>>;
+
 impl Service {
     /// Takes a delivery and logs what became of it, by the deadline.
     pub(super) async fn take(&self, received: Received, arrival: Arrival) -> Outcome {
         let service = self.clone();
-        self.in_a_task(async move {
+        let work = Box::pin(async move {
             let outcome = service.receive_or_queue(received, &arrival).await;
             log::answered(&service.metrics, &outcome, &arrival);
             outcome
-        })
-        .await
+        });
+        self.in_a_task(work).await
     }
 
     /// Takes a delivery that waited in a queue, whose proof is judged as of `judged_at`; it has to come again if the
@@ -144,7 +148,7 @@ impl Service {
         arrival: Arrival,
     ) -> Outcome {
         let service = self.clone();
-        self.in_a_task(async move {
+        let work = Box::pin(async move {
             let Message { delivery, received: waited_since } = message;
             let trace = TraceContext::from_headers(delivery.headers());
             let arrival = Arrival { trace, ..arrival };
@@ -157,12 +161,12 @@ impl Service {
             let outcome = Outcome { waited_since: Some(waited_since), ..outcome };
             log::answered(&service.metrics, &outcome, &arrival);
             outcome
-        })
-        .await
+        });
+        self.in_a_task(work).await
     }
 
     /// A sender that hangs up stops nothing and is logged; a panic stops nobody else.
-    async fn in_a_task(&self, work: impl Future<Output = Outcome> + Send + 'static) -> Outcome {
+    async fn in_a_task(&self, work: Work) -> Outcome {
         let done = self.tasks.spawn(work).await;
         done.unwrap_or_else(|_panicked| Outcome::new(Kind::Unavailable))
     }
@@ -203,32 +207,34 @@ impl Service {
         };
         let trouble = Trouble::default();
         let work = TROUBLE.scope(Arc::clone(&trouble), TRACE.scope(trace.clone(), work));
-        let mut work = self.tasks.spawn(work);
+        let mut work = self.tasks.spawn(Box::pin(work) as Work);
         let done = timeout_at(progress.deadline(), &mut work).await;
-        let (step, early) = (progress.step(), Outcome { standing: progress.standing(), ..early });
+        let early = Outcome { standing: progress.standing(), ..early };
         match done {
             Ok(Ok(outcome)) => return outcome,
             Ok(Err(panicked)) => return early.because(panicked.to_string()),
-            Err(_elapsed) if progress.ends_at_deadline() || progress.abandon() => work.abort(),
-            Err(_elapsed) => {
-                let in_progress = !progress.is_troubled();
-                let (service, trace) = (self.clone(), trace.clone());
-                let otherwise = early.clone();
-                self.tasks.spawn(async move {
-                    let mut outcome = work
-                        .await
-                        .unwrap_or_else(|panicked| otherwise.because(panicked.to_string()));
-                    // Its sender was told that it goes on.
-                    if in_progress && outcome.kind == Kind::Unavailable {
-                        let (at, until) = (progress.received(), Instant::now() + HAND_OVER_TIME);
-                        let delivery = &received.delivery;
-                        outcome = service.hand_over(outcome, delivery, at, &trace, until).await;
-                    }
-                    log::finished(&service.metrics, &outcome, in_progress);
-                });
-                if in_progress {
-                    return Outcome { kind: Kind::InProgress, ..early };
+            Err(_elapsed) => {}
+        }
+        let step = progress.step();
+        if progress.ends_at_deadline() || progress.abandon() {
+            work.abort();
+        } else {
+            let in_progress = !progress.is_troubled();
+            let (service, trace) = (self.clone(), trace.clone());
+            let otherwise = early.clone();
+            self.tasks.spawn(async move {
+                let mut outcome =
+                    work.await.unwrap_or_else(|panicked| otherwise.because(panicked.to_string()));
+                // Its sender was told that it goes on.
+                if in_progress && outcome.kind == Kind::Unavailable {
+                    let (at, until) = (progress.received(), Instant::now() + HAND_OVER_TIME);
+                    let delivery = &received.delivery;
+                    outcome = service.hand_over(outcome, delivery, at, &trace, until).await;
                 }
+                log::finished(&service.metrics, &outcome, in_progress);
+            });
+            if in_progress {
+                return Outcome { kind: Kind::InProgress, ..early };
             }
         }
         let trouble = trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
