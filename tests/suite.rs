@@ -23,6 +23,8 @@ mod closed;
 mod conformance;
 #[path = "suite/connections.rs"]
 mod connections;
+#[path = "suite/crowds.rs"]
+mod crowds;
 #[path = "suite/explain.rs"]
 mod explain;
 #[path = "suite/faults.rs"]

@@ -38,8 +38,22 @@ impl Answer {
 impl Function {
     /// Starts it on the space's API server with more variables, and waits until it listens.
     pub async fn start(space: &Space, variables: &[(&str, &str)]) -> Self {
+        Self::start_by(Command::new(Self::program()), space, variables).await
+    }
+
+    /// The same where a process may have so many files open, unless it asks for more.
+    pub async fn start_with_descriptors(
+        space: &Space,
+        variables: &[(&str, &str)],
+        number: u64,
+    ) -> Self {
+        let mut limited = Command::new("/bin/sh");
+        limited.args(["-c", &format!("ulimit -Sn {number} && exec \"$0\"")]).arg(Self::program());
+        Self::start_by(limited, space, variables).await
+    }
+
+    async fn start_by(mut command: Command, space: &Space, variables: &[(&str, &str)]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut command = Command::new(Self::program());
         command
             .env_clear()
             .env("KUBECONFIG", &space.kubeconfig)
@@ -109,13 +123,17 @@ impl Function {
 
     /// Its figures in a format.
     pub async fn figures_in(&self, accept: &str) -> Response {
+        let port = self.figures_port();
+        let request = self.client.get(format!("http://127.0.0.1:{port}/metrics"));
+        request.header("accept", accept).send().await.expect("an answer")
+    }
+
+    /// The port where they are read.
+    pub fn figures_port(&self) -> u64 {
         let entries = self.log();
         let mut entries =
             entries.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let port =
-            entries.find_map(|entry| entry["metrics.port"].as_u64()).expect("it listens there too");
-        let request = self.client.get(format!("http://127.0.0.1:{port}/metrics"));
-        request.header("accept", accept).send().await.expect("an answer")
+        entries.find_map(|entry| entry["metrics.port"].as_u64()).expect("it listens there too")
     }
 
     /// Sends it a signal, by its name without `SIG`.

@@ -11,6 +11,8 @@
 
 pub mod api_server;
 pub mod between;
+pub mod bursts;
+pub mod crowd;
 #[cfg(feature = "lambda")]
 pub mod eks;
 pub mod events;
