@@ -7,8 +7,8 @@ mod support;
 
 #[path = "measure/cold_start.rs"]
 mod cold_start;
-#[path = "measure/counts.rs"]
-mod counts;
+#[path = "measure/found.rs"]
+mod found;
 #[path = "measure/runtime_api.rs"]
 mod runtime_api;
 #[path = "measure/second_scan.rs"]

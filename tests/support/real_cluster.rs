@@ -21,6 +21,7 @@ pub struct RealCluster {
     pub url: String,
     pub ca: Vec<u8>,
     pub admin_token: String,
+    flags: &'static [&'static str],
     process: Mutex<(Child, Option<ChildStdin>)>,
 }
 
@@ -58,10 +59,15 @@ impl RealCluster {
 
     /// Starts one in a directory of its own, with the CRD of our own type or the one that `FLEET_WEBHOOK_CRD` names.
     pub fn start(name: &str) -> Self {
+        Self::start_with(name, &[])
+    }
+
+    /// The same with more flags of kube-apiserver.
+    pub fn start_with(name: &str, flags: &'static [&'static str]) -> Self {
         let program = program();
         let directory =
             env::temp_dir().join(format!("fleet-webhook-{}-{name}", std::process::id()));
-        let process = serve(&program, &directory);
+        let process = serve(&program, &directory, flags);
         let state: Value =
             serde_json::from_slice(&std::fs::read(directory.join("state.json")).unwrap()).unwrap();
         let cluster = Self {
@@ -69,6 +75,7 @@ impl RealCluster {
             ca: std::fs::read(directory.join("ca.crt")).unwrap(),
             admin_token: state["AdminToken"].as_str().unwrap().to_owned(),
             directory,
+            flags,
             process: Mutex::new(process),
         };
         let crd =
@@ -134,7 +141,7 @@ impl RealCluster {
     /// Starts it again, on the same port and with the same data.
     pub fn restart(&self) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
-        *process = serve(&program(), &self.directory);
+        *process = serve(&program(), &self.directory, self.flags);
     }
 
     /// The lines of the audit log so far.
@@ -144,10 +151,12 @@ impl RealCluster {
     }
 }
 
-fn serve(program: &Path, directory: &Path) -> (Child, Option<ChildStdin>) {
+fn serve(program: &Path, directory: &Path, flags: &[&str]) -> (Child, Option<ChildStdin>) {
     let mut child = Command::new(program)
         .args(["serve", "--stop-on-stdin-eof", "--dir"])
         .arg(directory)
+        .arg("--")
+        .args(flags)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()

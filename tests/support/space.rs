@@ -268,6 +268,19 @@ impl Space {
         serde_json::from_str(&response.text().await.expect("a body")).unwrap_or_default()
     }
 
+    /// Patches a GitRepo's status as the admin, in a form of that media type; gives the status of the answer, which is a
+    /// Table as the function asks for it.
+    pub async fn patch_status(&self, name: &str, media_type: &str, patch: &Value) -> StatusCode {
+        let path = format!("{}/{name}/status?includeObject=None", gitrepos(&self.apps));
+        let request = self.admin.patch(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        let request = request.header("content-type", media_type).body(patch.to_string());
+        let request = request.header("accept", "application/json;as=Table;v=v1;g=meta.k8s.io");
+        let answer = request.send().await.expect("the API server answers");
+        let status = answer.status();
+        answer.bytes().await.expect("a body");
+        status
+    }
+
     /// Sends a request as the admin.
     pub async fn send(&self, method: Method, path: &str, body: &Value) -> Value {
         let merge_patch = "application/merge-patch+json";
