@@ -1,31 +1,24 @@
 //! The rule (contract §3): a GitRepo is patched if and only if it follows the push and the secret that governs it
 //! verifies the delivery. Only this file makes what `receiver` patches.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash as _, Hasher as _},
-};
+mod own_secrets;
+mod sender;
+
+use std::collections::BTreeMap;
 
 use futures::{StreamExt as _, stream};
-use jiff::Timestamp;
 
+use self::own_secrets::{Named, id, in_turn, own_secret, version};
+pub use self::sender::Sender;
 use crate::{
-    aside::aside,
     cluster::CONCURRENT_REQUESTS,
     config::UnsignedDeliveries,
-    delivery::Delivery,
     event::Push,
     gitrepo::{GitRepo, Move},
-    keys::Secret,
     outcome::Standing,
-    provider::Provider,
     reason::Reason,
-    secret::{
-        check::Check,
-        source::{Asker, SecretOf},
-        store::SecretStore,
-    },
-    signature::{self, Refusal, Verified},
+    secret::{check::Check, source::SecretOf, store::SecretStore},
+    signature::{Refusal, Verified},
 };
 
 /// On whose word a GitRepo may be patched.
@@ -84,48 +77,6 @@ impl Verdict {
     /// Whether the delivery may come from the server that the GitRepo is on, as far as its governing secret says.
     pub(crate) const fn may_be_meant(&self) -> bool {
         !matches!(self, Self::Skipped { shown: false, .. })
-    }
-}
-
-/// Who a delivery comes from, as far as it can be proved.
-#[derive(Clone, Copy, Debug)]
-pub enum Sender<'a> {
-    /// Whoever knows a provider's secret.
-    Signed {
-        /// The provider that the headers name.
-        provider: &'a Provider,
-        /// The delivery with its proof.
-        delivery: &'a Delivery,
-        /// The time by which a proof's own time is judged.
-        now: Timestamp,
-    },
-    /// AWS itself, as the outer Lambda event: it counts as the global secret, and as no GitRepo's own.
-    Iam(Verified),
-}
-
-impl Sender<'_> {
-    /// Whether it comes with a proof, right or wrong.
-    pub fn carries_proof(&self) -> bool {
-        match self {
-            Self::Signed { provider, delivery, .. } => {
-                signature::carries_proof(provider.schemes, delivery.headers())
-            }
-            Self::Iam(_) => true,
-        }
-    }
-
-    fn asker<'g>(&self, is_verified: bool, gitrepos: &'g [u64]) -> Asker<'g> {
-        Asker { carries_proof: self.carries_proof(), is_verified, gitrepos }
-    }
-
-    fn verify(&self, secret: &Secret) -> Result<Verified, Refusal> {
-        match self {
-            Self::Signed { provider, delivery, now } => {
-                let verify = || signature::verify(provider.schemes, delivery, secret, *now);
-                aside(delivery.raw().len(), verify)
-            }
-            Self::Iam(_) => Err(Refusal::Unverified),
-        }
     }
 }
 
@@ -360,50 +311,4 @@ const fn reason(refusal: Refusal) -> Reason {
         Refusal::KeyMissing(_) | Refusal::KeyUnusable(_) => Reason::SecretKeyMissing,
         Refusal::Unverified => Reason::Unverified,
     }
-}
-
-/// Namespace and name of a GitRepo's own secret, if it has one.
-fn own_secret(gitrepo: &GitRepo) -> Option<(&str, &str)> {
-    Some((gitrepo.metadata.namespace.as_deref()?, gitrepo.spec.own_secret()?))
-}
-
-/// An own secret, and the GitRepos that name it, each as it is now.
-struct Named<'a> {
-    namespace: &'a str,
-    name: &'a str,
-    by: Vec<u64>,
-}
-
-/// The own secrets of GitRepos, from each namespace one in turn: where not all may be read, no tenant is in the others'
-/// way, however many GitRepos it makes.
-fn in_turn(gitrepos: &[GitRepo]) -> Vec<Named<'_>> {
-    let mut named = BTreeMap::<_, Vec<_>>::new();
-    for gitrepo in gitrepos {
-        if let Some(own) = own_secret(gitrepo) {
-            named.entry(own).or_default().push(version(gitrepo));
-        }
-    }
-    let mut turns = BTreeMap::<&str, usize>::new();
-    let mut in_turn: Vec<_> = named
-        .into_iter()
-        .map(|((namespace, name), by)| {
-            let turn = turns.entry(namespace).or_default();
-            *turn += 1;
-            (*turn, Named { namespace, name, by })
-        })
-        .collect();
-    in_turn.sort_by_key(|(turn, _)| *turn);
-    in_turn.into_iter().map(|(_, named)| named).collect()
-}
-
-/// Tells a GitRepo as it is now from any other, and from what it was before its last change.
-fn version(gitrepo: &GitRepo) -> u64 {
-    let metadata = &gitrepo.metadata;
-    let mut hasher = DefaultHasher::new();
-    (&metadata.namespace, &metadata.name, &metadata.uid, metadata.generation).hash(&mut hasher);
-    hasher.finish()
-}
-
-fn id(namespace: &str, name: &str) -> (String, String) {
-    (namespace.to_owned(), name.to_owned())
 }
