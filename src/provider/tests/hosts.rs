@@ -1,0 +1,133 @@
+//! Whose repositories a provider may speak of, and by which names.
+
+use super::*;
+
+fn github_push(urls: &str) -> Event {
+    let body =
+        format!(r#"{{"ref":"refs/heads/main","after":"{}","repository":{urls}}}"#, testing::COMMIT);
+    read(provider("github"), &delivery(("x-github-event", "push"), body), &HostAliases::default())
+        .expect("is a push")
+}
+
+#[test]
+fn a_delivery_speaks_only_for_hosts_of_its_provider_and_of_nobody() {
+    for (name, own, others) in [
+        (
+            "github",
+            &["https://github.com/a/b", "https://acme.ghe.com/a/b", "https://git.example/a/b"][..],
+            &[
+                "https://gitlab.com/a/b",
+                "https://bitbucket.org/a/b",
+                "https://dev.azure.com/a/_git/b",
+            ][..],
+        ),
+        (
+            "gitlab",
+            &["https://gitlab.com/a/b", "https://git.example/a/b"],
+            &["https://github.com/a/b", "git@ssh.github.com:a/b", "https://gitee.com/a/b"],
+        ),
+        (
+            "bitbucket-cloud",
+            &["https://bitbucket.org/a/b"],
+            &["https://git.example/a/b", "https://github.com/a/b"],
+        ),
+        (
+            "bitbucket-server",
+            &["https://git.example/scm/a/b"],
+            &["https://bitbucket.org/a/b", "codecommit::eu-west-1://b"],
+        ),
+        (
+            "azure-devops",
+            &[
+                "https://dev.azure.com/a/_git/b",
+                "git@vs-ssh.visualstudio.com:v3/a/b/c",
+                "https://git.example/a/_git/b",
+            ],
+            &["https://github.com/a/b", "https://gitee.com/a/b"],
+        ),
+        (
+            "gitee",
+            &["https://gitee.com/a/b", "https://git.example/a/b"],
+            &["https://gitlab.com/a/b"],
+        ),
+        (
+            "generic",
+            &[
+                "https://github.com/a/b",
+                "https://gitlab.com/a/b",
+                "codecommit::eu-west-1://b",
+                "https://git.example/b",
+            ],
+            &[],
+        ),
+        (
+            "gogs",
+            &["https://git.example/a/b", "https://evilgithub.com/a/b"],
+            &[
+                "https://github.com/a/b",
+                "https://acme.visualstudio.com/_git/b",
+                "https://x.gitlab.com/a",
+            ],
+        ),
+    ] {
+        let hosts = provider(name).hosts;
+        let url = |text: &str| RepoUrl::parse(text).expect("names a repository");
+        for text in own {
+            assert!(hosts.may_name(&url(text)), "{name} {text}");
+        }
+        for text in others {
+            assert!(!hosts.may_name(&url(text)), "{name} {text}");
+        }
+    }
+}
+
+#[test]
+fn a_borrowed_url_is_taken_out_of_a_push() {
+    let event = github_push(
+        r#"{"clone_url":"https://github.com/acme/shop","ssh_url":"git@gitlab.com:acme/shop"}"#,
+    );
+    let event = testing::in_words(&Ok(event));
+    assert_eq!(event, "push of github.com/acme/shop: refs/heads/main at 1f0c3a1");
+}
+
+#[test]
+fn a_push_with_nothing_but_borrowed_urls_is_of_no_repository() {
+    let event = github_push(r#"{"clone_url":"https://gitlab.com/acme/shop"}"#);
+    assert!(matches!(event, Event::Push(push) if push.repository.is_nowhere()));
+}
+
+#[test]
+fn a_ping_for_a_borrowed_url_names_no_repository() {
+    let body = r#"{"repository":{"clone_url":"https://gitlab.com/acme/shop"}}"#.to_owned();
+    let event = read(
+        provider("github"),
+        &delivery(("x-github-event", "ping"), body),
+        &HostAliases::default(),
+    );
+    assert_eq!(event, Ok(Event::Ping(None)));
+}
+
+#[test]
+fn a_server_is_meant_by_each_name_that_its_operator_gives_it_and_borrows_none() {
+    let aliases: HostAliases =
+        "gitea.svc=gitea.example,mirror.example=github.com".parse().expect("are aliases");
+    let named = |sender: &str, kind: (&'static str, &'static str), url: &str| {
+        let body = format!(
+            r#"{{"ref":"refs/heads/main","after":"{}","repository":{{"clone_url":"{url}"}}}}"#,
+            testing::COMMIT
+        );
+        testing::in_words(&read(provider(sender), &delivery(kind, body), &aliases))
+    };
+    let gitea = |url| named("gitea", ("x-gitea-event", "push"), url);
+    let github = |url| named("github", ("x-github-event", "push"), url);
+    let at = "refs/heads/main at 1f0c3a1";
+    assert_eq!(
+        gitea("https://gitea.example:8443/a/b"),
+        format!("push of gitea.example:8443/a/b and gitea.svc/a/b: {at}")
+    );
+    assert_eq!(gitea("https://mirror.example/a/b"), format!("push of : {at}"));
+    assert_eq!(
+        github("https://mirror.example/a/b"),
+        format!("push of github.com/a/b and mirror.example/a/b: {at}")
+    );
+}
