@@ -13,7 +13,7 @@
 //!
 //! A block of `text` behind one that runs holds lines that this has to print.
 
-#![cfg(all(feature = "lambda", feature = "knative", feature = "aws"))]
+#![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 
 mod support;
 

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     page::{Block, blocks, pages, root},
-    support::{real_cluster::RealCluster, tools::tool},
+    support::{ports::free_port, real_cluster::RealCluster, tools::tool},
 };
 
 /// Why a block cannot be run here.
@@ -60,7 +60,7 @@ fn what_needs_nothing_but_rust_runs_and_prints_what_the_page_says() {
     for page in pages() {
         let blocks = blocks(&page);
         for (at, block) in blocks.iter().enumerate().filter(|(_, block)| block.runs_on(None)) {
-            let printed = run(block, &root(), &[("PORT", &free_port())]);
+            let printed = run(block, &root(), &[("PORT", &free_port().to_string())]);
             let promised = blocks.get(at + 1).filter(|next| next.language == "text");
             for line in promised.map(|block| block.text.lines()).into_iter().flatten() {
                 let line = line.trim_end();
@@ -76,7 +76,7 @@ fn what_needs_nothing_but_rust_runs_and_prints_what_the_page_says() {
 
 #[test]
 fn what_needs_the_service_runs_on_that_of_the_quickstart() {
-    let port = free_port();
+    let port = free_port().to_string();
     let quickstart = blocks("README.md").into_iter().find(|block| block.runs_on(None));
     let quickstart = quickstart.expect("the README starts with it");
     let mut service = Shell::start(&quickstart, &root(), &[("PORT", &port)]);
@@ -191,11 +191,6 @@ fn is_set_by_cargo(name: &str) -> bool {
     ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
-}
-
-pub(crate) fn free_port() -> String {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("is bound").port().to_string()
 }
 
 /// A folder with `knative`, `my-fleet-webhook` and a `kubectl`, and a cluster with what the pages take for granted.

@@ -6,8 +6,9 @@ use fleet_webhook::config::{VARIABLES, Variable};
 use serde_json::{Map, Value};
 
 use crate::{
-    commands::{free_port, variables},
+    commands::variables,
     page::{read, root},
+    support::ports::free_port,
 };
 
 #[test]
@@ -97,7 +98,7 @@ fn every_field_of_a_deliverys_log_line_is_on_the_operating_page() {
         .current_dir(root())
         .env_clear()
         .envs(variables())
-        .envs([("RUST_LOG", "info"), ("LOG_FORMAT", "json"), ("PORT", &free_port())])
+        .envs([("RUST_LOG", "info"), ("LOG_FORMAT", "json"), ("PORT", &free_port().to_string())])
         .output()
         .expect("cargo runs");
     let log = String::from_utf8(quickstart.stderr).expect("is text");

@@ -2,7 +2,6 @@
 
 use std::{
     io::{BufRead as _, BufReader, Read},
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -16,10 +15,11 @@ use tokio::time::sleep;
 
 use super::{
     function::{Answer, Function},
+    ports::free_port,
     tools::tool,
 };
 
-/// How often starting the emulator is tried: between finding a free port and listening somebody else may take it.
+/// How often starting the emulator is tried: another process may have the port before it.
 const ATTEMPTS: usize = 5;
 
 /// A running emulator with the function; both are killed when it is dropped.
@@ -50,7 +50,7 @@ impl Lambda {
 
     /// Starts it on ports that nobody has; `None` if somebody took one before it did.
     async fn attempt(emulator: &Path, program: &Path, variables: &[(&str, &str)]) -> Option<Self> {
-        let ports = free_ports().map(|port| format!("127.0.0.1:{port}"));
+        let ports = [(); 2].map(|()| format!("127.0.0.1:{}", free_port()));
         let mut emulator = Command::new(emulator)
             .args(["--runtime-interface-emulator-address", &ports[0]])
             .args(["--runtime-api-address", &ports[1]])
@@ -175,18 +175,6 @@ pub fn collect(output: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
             log.push('\n');
         }
     });
-}
-
-/// A port that was free a moment ago.
-fn free_ports() -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-    listeners.map(|listener| listener.local_addr().expect("is bound").port())
-}
-
-/// A port that nobody listens on just now.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("is bound").port()
 }
 
 /// What carries HTTP requests to a function.

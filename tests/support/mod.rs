@@ -24,6 +24,7 @@ pub mod kubeconfig;
 pub mod lambda;
 #[cfg(feature = "lambda")]
 pub mod moto;
+pub mod ports;
 pub mod process;
 pub mod proxy;
 pub mod real_cluster;

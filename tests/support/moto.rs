@@ -24,10 +24,7 @@ use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{
-    lambda::{collect, free_port},
-    tools::tool,
-};
+use super::{lambda::collect, ports::free_port, tools::tool};
 
 pub const REGION: &str = "eu-central-1";
 
