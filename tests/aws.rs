@@ -1,6 +1,6 @@
 //! The function with AWS around it: Secrets Manager, SQS and EKS as moto has them, under the Runtime Interface Emulator.
 
-#![cfg(all(feature = "aws", feature = "lambda"))]
+#![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
 
 mod support;
@@ -15,6 +15,5 @@ mod queue;
 mod sam_local;
 #[path = "aws/secrets.rs"]
 mod secrets;
-#[cfg(feature = "knative")]
 #[path = "aws/unreachable.rs"]
 mod unreachable;

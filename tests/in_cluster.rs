@@ -1,5 +1,5 @@
 //! What `kubectl apply -k` installs, on API servers of its own: manifests, restarts, and the image as a pod runs it.
-#![cfg(feature = "knative")]
+#![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
 
 mod support;

@@ -1,6 +1,6 @@
 //! The Lambda adapter, as AWS runs it: the function as a process under the Runtime Interface Emulator.
 
-#![cfg(feature = "lambda")]
+#![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "tests may panic")]
 
 mod support;
@@ -21,11 +21,9 @@ mod frozen;
 mod killed;
 #[path = "lambda/lookups.rs"]
 mod lookups;
-#[cfg(feature = "knative")]
 #[path = "lambda/published.rs"]
 mod published;
 #[path = "lambda/reported.rs"]
 mod reported;
-#[cfg(feature = "knative")]
 #[path = "lambda/same_as_http.rs"]
 mod same_as_http;

@@ -4,7 +4,7 @@
 //!
 //! `SIMULATION_SEEDS=1000000 cargo test --test simulation` runs a million of them.
 
-#![cfg(all(feature = "knative", feature = "lambda"))]
+#![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

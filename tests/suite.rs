@@ -1,6 +1,6 @@
 //! What a user relies on, on an embedded API server and on the real one: the function as a process, over HTTP.
 
-#![cfg(feature = "knative")]
+#![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -197,7 +197,6 @@ fn a_password_in_a_url_is_not_shown() {
     assert!(!ended.said.contains("hunter2"), "{ended:?}");
 }
 
-#[cfg(feature = "aws")]
 #[test]
 fn two_ways_to_the_cluster_end_it_with_one_line_that_names_them() {
     let ended = run(&[("KUBECONFIG", "/kubeconfig"), ("EKS_CLUSTER_NAME", "prod")]);

@@ -76,9 +76,7 @@ async fn without_list_nothing_is_found_and_deliveries_are_to_be_sent_again() {
 async fn without_watch_gitrepos_are_looked_up_and_the_log_says_so() {
     let answers = answers_without(gitrepos("watch")).await;
     assert_eq!(statuses(&answers), [200, 200, 200], "{}", answers.log);
-    if cfg!(feature = "knative") {
-        assert!(answers.log.contains("the index needs the rights to list and watch gitrepos"));
-    }
+    assert!(answers.log.contains("the index needs the rights to list and watch gitrepos"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

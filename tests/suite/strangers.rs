@@ -105,7 +105,7 @@ fn conditions() -> impl Strategy<Value = Conditions> {
             global,
             // Without a global secret, and where unsigned deliveries are accepted, everybody may see what is followed.
             rejects: rejects || global == Global::Absent,
-            is_lambda: is_lambda && cfg!(feature = "lambda"),
+            is_lambda,
             carries_proofs,
         },
     )

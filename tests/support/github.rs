@@ -4,7 +4,6 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-#[cfg(feature = "lambda")]
 use super::lambda::{FrontDoor, Lambda};
 use super::{
     function::{Answer, Function},
@@ -84,7 +83,6 @@ pub fn headers(proof: &str) -> [(&'static str, &str); 3] {
     ]
 }
 
-#[cfg(feature = "lambda")]
 impl Lambda {
     /// Sends a signed push of `commit` to `main` through an HTTP API.
     pub async fn push(&self, space: &Space, secret: &str, commit: &str) -> Answer {

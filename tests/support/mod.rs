@@ -13,16 +13,13 @@ pub mod api_server;
 pub mod between;
 pub mod bursts;
 pub mod crowd;
-#[cfg(feature = "lambda")]
 pub mod eks;
 pub mod events;
 pub mod function;
 pub mod github;
 pub mod https;
 pub mod kubeconfig;
-#[cfg(feature = "lambda")]
 pub mod lambda;
-#[cfg(feature = "lambda")]
 pub mod moto;
 pub mod ports;
 pub mod process;
