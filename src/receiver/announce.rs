@@ -125,7 +125,7 @@ impl<'a> Announcement<'a> {
             shown: planned.is_verified(),
             planned,
             fresh: false,
-            seen: Seen { at_before: false, late: times.waited() },
+            seen: Seen { was_there: false, late: times.waited() },
             looked: times.now,
             interval: None,
             refused: false,
@@ -179,8 +179,8 @@ impl<'a> Announcement<'a> {
     /// Announces if it is our turn. What was found a while ago decides nothing else than that.
     async fn round(&mut self) -> Result<Round, Unannounced> {
         let (gitrepo, follows) = (self.planned.gitrepo(), self.planned.follows());
-        self.seen.at_before |=
-            follows.before.as_ref().is_some_and(|before| gitrepo.announces(before));
+        let begins_there = follows.before.as_ref().is_some_and(|before| gitrepo.announces(before));
+        self.seen.was_there |= begins_there || gitrepo.announces(&follows.after);
         let times = Times { looked: self.looked, ..self.progress.times() };
         match self.receiver.history.turn(gitrepo, follows, self.seen, times) {
             Turn::Announce => self.attempt().await,

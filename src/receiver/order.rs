@@ -52,8 +52,8 @@ impl Times {
 /// What was seen of a GitRepo since the push was received.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Seen {
-    /// It was where the push begins: nobody but a later push can have moved it on.
-    pub(super) at_before: bool,
+    /// It was where the push begins, or ends: nobody but a later push can have moved it on.
+    pub(super) was_there: bool,
     /// It was first looked at so late that waiting has no sense any more.
     pub(super) late: bool,
 }
@@ -92,7 +92,7 @@ impl History {
         let in_the_end = match announced {
             Announced::Later => return Turn::Superseded,
             Announced::Earlier => return Turn::Announce,
-            Announced::Unclear { perhaps_later: true, .. } if seen.at_before => {
+            Announced::Unclear { perhaps_later: true, .. } if seen.was_there => {
                 return Turn::Superseded;
             }
             Announced::Unclear { in_the_end, .. } => in_the_end,
@@ -321,7 +321,7 @@ mod tests {
 
     #[test]
     fn what_took_the_place_of_where_the_push_begins_is_later() {
-        let seen = Seen { at_before: true, late: false };
+        let seen = Seen { was_there: true, late: false };
         for second in [None, Some(0), Some(9)] {
             let gitrepo = announcing(C, second);
             let turn = History::default().turn(&gitrepo, &push(A, B), seen, times(500, 5_500));
@@ -334,7 +334,7 @@ mod tests {
 
     #[test]
     fn a_push_that_comes_back_from_a_queue_is_before_another_of_its_second() {
-        let late = Seen { at_before: false, late: true };
+        let late = Seen { was_there: false, late: true };
         let turn_at = |second| {
             let gitrepo = announcing(C, second);
             History::default().turn(&gitrepo, &push(A, B), late, times(500, 60_000))

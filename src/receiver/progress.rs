@@ -20,8 +20,9 @@ const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
 /// How long the last attempt may take after that.
 const LAST_ATTEMPT_TIME: Duration = Duration::from_secs(2);
 
-/// How long the patch of one GitRepo may be tried again, even if its turn came just before the deadline.
-const LEAST_PATCH_TIME: Duration = Duration::from_secs(2);
+/// How long the patch of one GitRepo may be tried again, even if its turn came just before the deadline: an attempt that
+/// nobody answers takes two seconds of it.
+const LEAST_PATCH_TIME: Duration = Duration::from_secs(3);
 
 /// The stages of a delivery: whether it may still be stopped without a trace.
 const LOOKING: u8 = 0;
