@@ -250,7 +250,8 @@ async fn pulls(config: &Config) -> Vec<Pull> {
 async fn retry_queue(config: &Config) -> Result<Option<RetryQueue>, Untrusted> {
     #[cfg(feature = "aws")]
     if let Some(url) = &config.retry_queue_url {
-        return Ok(Some(RetryQueue::sqs(url.clone(), config.max_body_bytes).await));
+        let queue = Queue::new(crate::aws::config().await, url.clone());
+        return Ok(Some(RetryQueue::sqs(queue, config.max_body_bytes)));
     }
     let Some(url) = &config.sink else { return Ok(None) };
     let ca_certs = config.sink_ca_certs.as_deref();

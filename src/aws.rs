@@ -38,16 +38,20 @@ async fn load() -> SdkConfig {
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
         connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
     });
-    let limits = TimeoutConfig::builder()
+    aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .timeout_config(limits())
+        .load()
+        .await
+}
+
+/// How long AWS may take.
+pub fn limits() -> TimeoutConfig {
+    TimeoutConfig::builder()
         .connect_timeout(CONNECT)
         .operation_attempt_timeout(ATTEMPT)
         .operation_timeout(OPERATION)
-        .build();
-    aws_config::defaults(BehaviorVersion::latest())
-        .http_client(http)
-        .timeout_config(limits)
-        .load()
-        .await
+        .build()
 }
 
 /// What AWS says where it refuses an action: who, which action, which resource; and for a denial what to do. One line,

@@ -68,10 +68,10 @@ pub enum HandOverError {
 pub struct Untrusted(String);
 
 impl RetryQueue {
-    /// The SQS queue at that URL; nothing is asked of the network yet. Messages come back through Lambda.
+    /// A queue in SQS. Messages come back through Lambda, or are taken out of it.
     #[cfg(feature = "aws")]
-    pub async fn sqs(url: String, max_body_bytes: usize) -> Self {
-        Self::new(Target::Sqs(sqs::Queue::new(crate::aws::config().await, url)), max_body_bytes)
+    pub fn sqs(queue: sqs::Queue, max_body_bytes: usize) -> Self {
+        Self::new(Target::Sqs(queue), max_body_bytes)
     }
 
     /// A sink of CloudEvents, which may have a certificate of the system's authorities or of those in `ca_certs`, PEM.

@@ -2,7 +2,7 @@
 //! the process, with everything between a Git server and Fleet that may go wrong. A seed says all that happens; one that
 //! fails prints it.
 //!
-//! `SIMULATION_SEEDS=1000000 cargo test --test simulation` runs a million of them.
+//! `SIMULATION_SEEDS=1000000` runs a million of them: tests/README.md has the command.
 
 #![cfg(all(feature = "aws", feature = "knative", feature = "lambda"))]
 #![allow(
@@ -19,14 +19,26 @@
 mod api_server;
 #[path = "simulation/chance.rs"]
 mod chance;
+#[path = "simulation/conditions.rs"]
+mod conditions;
 #[path = "simulation/git.rs"]
 mod git;
+#[path = "simulation/gitrepos.rs"]
+mod gitrepos;
+#[path = "simulation/happening.rs"]
+mod happening;
 #[path = "simulation/network.rs"]
 mod network;
 #[path = "simulation/oracle.rs"]
 mod oracle;
+#[path = "simulation/process.rs"]
+mod process;
+#[path = "simulation/queue.rs"]
+mod queue;
 #[path = "simulation/replica.rs"]
 mod replica;
+#[path = "simulation/sqs.rs"]
+mod sqs;
 #[path = "simulation/world.rs"]
 mod world;
 
@@ -42,7 +54,7 @@ use std::{
 use self::{oracle::Verdict, world::World};
 
 /// What has to happen under some of them, as the log says it.
-const HAPPENS: [&str; 10] = [
+const HAPPENS: [&str; 18] = [
     "is killed",
     "is queued",
     "from the queue",
@@ -53,6 +65,14 @@ const HAPPENS: [&str; 10] = [
     "hangs up",
     "cannot reach",
     "is changed",
+    "\"forwarded\"",
+    "ReceiveMessage Unheard",
+    "SendMessage Half",
+    "DeleteMessage",
+    "come again: true",
+    "of a batch a part",
+    "is frozen",
+    "forgotten connection",
 ];
 
 /// How many seeds a test run tries.
@@ -133,47 +153,58 @@ fn whatever_happens_the_last_push_stays_and_nothing_is_left_behind() {
 /// Each of these fails where one mend alone is taken out: `tests/simulation/without` takes it out, and finds more of them.
 #[test]
 fn without_mend_a1_a_push_that_is_tried_again_overtakes_another() {
-    for seed in [1, 3, 56, 107, 344] {
+    for seed in [56, 100, 188, 354, 438] {
         holds(seed);
     }
 }
 
 #[test]
 fn without_mend_a2_two_processes_overtake_each_other() {
-    for seed in [356, 376, 883, 972] {
+    for seed in [86, 202, 501, 633, 767] {
         holds(seed);
     }
 }
 
 #[test]
 fn without_mend_a3_the_earlier_push_of_a_second_may_stay() {
-    for seed in [88, 106, 127, 132, 232] {
+    for seed in [86, 127, 195, 213, 239] {
         holds(seed);
     }
 }
 
 #[test]
 fn without_mend_a4_what_is_patched_is_not_what_was_judged() {
-    for seed in [16, 252, 291, 303] {
+    for seed in [536, 754, 828, 888] {
         holds(seed);
     }
 }
 
 #[test]
 fn without_mend_a8_a_closed_namespace_stops_the_others() {
-    for seed in [7, 26, 44, 79, 89] {
+    for seed in [22, 29, 30, 39, 45] {
+        holds(seed);
+    }
+}
+
+#[test]
+fn without_mend_a9_an_interval_is_left_without_a_commit() {
+    for seed in [783, 832] {
         holds(seed);
     }
 }
 
 #[test]
 fn without_mend_l1_what_an_earlier_look_missed_is_passed_over() {
-    holds(1800);
+    for seed in [293, 482] {
+        holds(seed);
+    }
 }
 
 #[test]
-fn what_was_announced_first_of_all_within_a_second_is_left_open() {
-    holds(1779);
+fn without_mend_l3_a_patch_that_nobody_answers_is_not_tried_again() {
+    for seed in [812, 828] {
+        holds(seed);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::{replica::Brought, world::SECRETS};
+use crate::{gitrepos::SECRETS, replica::Brought};
 
 pub const REPOSITORY: &str = "https://github.com/acme/shop";
 

@@ -1,10 +1,20 @@
-//! The way between a replica and the API server or the queue: slow, refused, silent, broken and cut in two, as the seed says.
+//! The way between a process and the API server or the queues: slow, refused, silent, broken and cut in two, as the seed says.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
+use aws_smithy_runtime_api::client::{
+    http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn},
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+};
 use axum::body::Body;
 use bytes::Bytes;
-use fleet_webhook::retry::Carrier;
+use fleet_webhook::{
+    aws::{limits, sqs::Queue},
+    retry::Carrier,
+};
 use futures::{StreamExt as _, future::pending};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -13,7 +23,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tower::{BoxError, ServiceExt as _};
 
-use crate::{chance::Chance, world::World};
+use crate::{chance::Chance, process::Process, world::World};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +40,12 @@ enum Fate {
     Half,
     /// Nothing is done, and the connection breaks.
     Unsent,
+}
+
+/// What comes in the place of an answer.
+enum Unanswered {
+    Unsent,
+    Refused(u16),
 }
 
 impl Fate {
@@ -51,104 +67,185 @@ impl Fate {
     }
 }
 
-/// The ways of one process.
+/// The ways of one process; they end when it is killed.
 #[derive(Clone)]
-struct Ways {
+pub struct Ways {
     world: Arc<World>,
-    replica: usize,
-    life: usize,
-    killed: CancellationToken,
+    process: Arc<Process>,
 }
 
-/// A client of one process, whose requests the world carries until it is `killed`.
-pub fn client(
-    world: &Arc<World>,
-    replica: usize,
-    life: usize,
-    killed: &CancellationToken,
-) -> kube::Client {
-    let ways = Ways { world: Arc::clone(world), replica, life, killed: killed.clone() };
-    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let ways = ways.clone();
-        async move { ways.carry(request).await }
-    });
-    kube::Client::new(service, "default")
+impl fmt::Debug for Ways {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ways").field(&self.process).finish()
+    }
 }
 
-/// What carries its messages to the queue.
-pub fn carrier(
-    world: &Arc<World>,
-    replica: usize,
-    life: usize,
-    killed: &CancellationToken,
-) -> Carrier {
-    let ways = Ways { world: Arc::clone(world), replica, life, killed: killed.clone() };
-    Carrier::new(tower::service_fn(move |request: reqwest::Request| {
-        let ways = ways.clone();
-        async move { ways.hand_over(request).await }
-    }))
+/// Who was not answered on a connection that something has forgotten takes a new one.
+struct Forgotten<'p>(&'p Process);
+
+impl Drop for Forgotten<'_> {
+    fn drop(&mut self) {
+        self.0.connect_anew();
+    }
 }
 
 impl Ways {
-    /// A process that is killed sends nothing and hears nothing any more; here it may be killed.
+    pub fn of(world: &Arc<World>, process: &Arc<Process>) -> Self {
+        Self { world: Arc::clone(world), process: Arc::clone(process) }
+    }
+
+    /// A client of the API server.
+    pub fn client(&self) -> kube::Client {
+        let ways = self.clone();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let ways = ways.clone();
+            async move { ways.carry(request).await }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// What carries its messages to the broker.
+    pub fn carrier(&self) -> Carrier {
+        let ways = self.clone();
+        Carrier::new(tower::service_fn(move |request: reqwest::Request| {
+            let ways = ways.clone();
+            async move { ways.hand_over(request).await }
+        }))
+    }
+
+    /// The queue in SQS.
+    pub fn queue(&self) -> Queue {
+        let connector = SharedHttpConnector::new(self.clone());
+        let keys = Credentials::new("key", "secret", None, None, "simulation");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(keys))
+            .http_client(http_client_fn(move |_, _| connector.clone()))
+            // It waits by chance otherwise, and not by ours.
+            .retry_config(RetryConfig::standard().with_use_static_exponential_base(true))
+            .timeout_config(limits())
+            .build();
+        Queue::new(&config, "https://sqs.example/queue".to_owned())
+    }
+
+    /// A process that is killed sends nothing and hears nothing any more; here it may be killed, or be frozen for a while.
     async fn stand(&self, chance: &mut Chance) {
-        if self.world.kills_now(chance) {
-            self.world.kill(self.replica, self.life);
+        let (world, process) = (&self.world, &self.process);
+        if world.kills_now(chance) {
+            world.kill(process.place, process.life);
         }
-        if self.killed.is_cancelled() {
+        if process.is_frozen() {
+            world.log(format!("r{} is frozen with a request under way", process.place));
+            process.is_thawed().await;
+        }
+        if process.killed.is_cancelled() {
             pending().await
         }
     }
 
-    /// Carries a message to the queue.
-    async fn hand_over(self, request: reqwest::Request) -> Result<reqwest::Response, String> {
-        let (world, replica) = (&self.world, self.replica);
-        let mut chance = world.chance_of_request(replica, &Method::POST, "queue");
-        let fate = Fate::draw(&mut chance, world.faults_of_queue());
-        if fate != Fate::Answered {
-            world.log(format!("r{replica} queue {fate:?}"));
-        }
-        self.stand(&mut chance).await;
-        sleep(world.way(&mut chance)).await;
+    /// The way there, as far as it goes; an error is what comes in the place of an answer.
+    async fn go(&self, chance: &mut Chance, fate: Fate) -> Result<(), Unanswered> {
+        self.stand(chance).await;
+        // What is on its way arrives, whatever becomes of its sender.
+        sleep(self.world.way(chance)).await;
         match fate {
-            Fate::Silence => return pending().await,
-            Fate::Unsent => return Err("connection refused".to_owned()),
-            Fate::Refused(status) => return Ok(refusal(status, &mut chance).map(|_| "").into()),
-            _ => {}
+            Fate::Silence => pending().await,
+            Fate::Unsent => Err(Unanswered::Unsent),
+            Fate::Refused(status) => Err(Unanswered::Refused(status)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The way back.
+    async fn come_back(&self, chance: &mut Chance, fate: Fate) {
+        self.stand(chance).await;
+        sleep(self.world.way(chance)).await;
+        self.stand(chance).await;
+        if fate == Fate::Unheard {
+            pending().await
+        }
+    }
+
+    /// What becomes of a request.
+    fn fate(&self, chance: &mut Chance, faults: u64, what: &str) -> Fate {
+        let fate = Fate::draw(chance, faults);
+        if fate != Fate::Answered {
+            self.world.log(format!("r{} {what} {fate:?}", self.process.place));
+        }
+        fate
+    }
+
+    /// Carries a message to the broker.
+    async fn hand_over(self, request: reqwest::Request) -> Result<reqwest::Response, String> {
+        let world = &self.world;
+        let mut chance = world.chance_of_request(self.process.place, &Method::POST, "queue");
+        let fate = self.fate(&mut chance, world.faults_of_queue(), "queue");
+        match self.go(&mut chance, fate).await {
+            Err(Unanswered::Unsent) => return Err("connection refused".to_owned()),
+            Err(Unanswered::Refused(status)) => {
+                return Ok(refusal(status, &mut chance).map(|_| "").into());
+            }
+            Ok(()) => {}
         }
         let body = request.body().and_then(reqwest::Body::as_bytes).unwrap_or_default();
         world.keep(request.headers().clone(), Bytes::copy_from_slice(body));
-        self.stand(&mut chance).await;
-        sleep(world.way(&mut chance)).await;
-        self.stand(&mut chance).await;
+        self.come_back(&mut chance, fate).await;
         match fate {
-            Fate::Unheard => pending().await,
             Fate::Broken | Fate::Half => Err("connection reset".to_owned()),
             _ => Ok(Response::new("").into()),
         }
     }
 
+    /// Carries a request to SQS.
+    async fn ask_sqs(self, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let (world, place) = (&self.world, self.process.place);
+        let action = request.headers().get("x-amz-target").unwrap_or_default();
+        let action = action.rsplit('.').next().unwrap_or_default().to_owned();
+        let mut chance = world.chance_of_request(place, &Method::POST, &action);
+        let fate = self.fate(&mut chance, world.faults_of_queue(), &action);
+        let io = |why: &str| Err(ConnectorError::io(why.into()));
+        match self.go(&mut chance, fate).await {
+            Err(Unanswered::Unsent) => return io("connection refused"),
+            Err(Unanswered::Refused(status)) => return Ok(aws_answer(status, &Value::Null)),
+            Ok(()) => {}
+        }
+        let asked = serde_json::from_slice(request.body().bytes().unwrap_or_default());
+        let asked = asked.unwrap_or_default();
+        let answer = world.sqs.answer(world, place, self.process.life, &action, &asked).await;
+        self.come_back(&mut chance, fate).await;
+        if matches!(fate, Fate::Broken | Fate::Half) {
+            return io("connection reset");
+        }
+        Ok(match answer {
+            Ok(answer) => aws_answer(200, &answer),
+            Err(status) => aws_answer(status, &Value::Null),
+        })
+    }
+
+    /// Carries a request to the API server.
     async fn carry(self, request: Request<kube::client::Body>) -> Result<Response<Body>, BoxError> {
-        let (world, replica) = (&self.world, self.replica);
+        let (world, replica) = (&self.world, self.process.place);
         let (parts, body) = request.into_parts();
         let body = body.collect().await?.to_bytes();
         let (method, uri) = (parts.method.clone(), parts.uri.to_string());
         let is_watch = uri.contains("watch=true");
         let mut chance = world.chance_of_request(replica, &method, &uri);
-        let faults = if is_watch { 0 } else { world.faults(replica) };
-        let fate = Fate::draw(&mut chance, faults);
-        if fate != Fate::Answered {
-            world.log(format!("r{replica} {method} {} {fate:?}", short(&uri)));
+        if !is_watch && self.process.is_forgotten(world.conditions.forgets_after) {
+            let _forgotten = Forgotten(&self.process);
+            world.log(format!("r{replica} {method} {} on a forgotten connection", short(&uri)));
+            match chance.percent(50) {
+                true => pending().await,
+                false => return Err("connection reset".into()),
+            }
         }
-        self.stand(&mut chance).await;
-        // What is on its way arrives, whatever becomes of its sender.
-        sleep(world.way(&mut chance)).await;
-        match fate {
-            Fate::Silence => return pending().await,
-            Fate::Unsent => return Err("connection refused".into()),
-            Fate::Refused(status) => return Ok(refusal(status, &mut chance)),
-            _ if world.is_closed(&uri) => return Ok(refusal(403, &mut chance)),
-            _ => {}
+        let faults = if is_watch { 0 } else { world.faults(replica) };
+        let fate = self.fate(&mut chance, faults, &format!("{method} {}", short(&uri)));
+        match self.go(&mut chance, fate).await {
+            Err(Unanswered::Unsent) => return Err("connection refused".into()),
+            Err(Unanswered::Refused(status)) => return Ok(refusal(status, &mut chance)),
+            Ok(()) if world.is_closed(&uri) => return Ok(refusal(403, &mut chance)),
+            Ok(()) => {}
         }
         let interval = method == Method::PATCH && !uri.contains("/status");
         let commit = announced(&body);
@@ -161,19 +258,22 @@ impl Ways {
                 None => world.log(format!("r{replica} patched {}", short(&uri))),
             }
             if interval && world.kills_between(&mut chance) {
-                world.kill(replica, self.life);
+                world.kill(replica, self.process.life);
             }
         }
-        self.stand(&mut chance).await;
-        sleep(world.way(&mut chance)).await;
-        self.stand(&mut chance).await;
+        self.come_back(&mut chance, fate).await;
         match fate {
-            Fate::Unheard => pending().await,
             Fate::Broken => Err("connection reset".into()),
             Fate::Half => Ok(cut_in_two(response)),
-            _ if is_watch => Ok(late(response, chance.millis(0, 60), self.killed)),
+            _ if is_watch => Ok(late(response, chance.millis(0, 60), self.process.killed.clone())),
             _ => Ok(response),
         }
+    }
+}
+
+impl HttpConnector for Ways {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        HttpConnectorFuture::new(self.clone().ask_sqs(request))
     }
 }
 
@@ -193,6 +293,12 @@ fn refusal(status: u16, chance: &mut Chance) -> Response<Body> {
         refusal.headers_mut().insert(header::RETRY_AFTER, 1.into());
     }
     refusal
+}
+
+/// An answer of AWS, or a refusal.
+fn aws_answer(status: u16, answer: &Value) -> HttpResponse {
+    let answer = Response::builder().status(status).body(answer.to_string().into());
+    HttpResponse::try_from(answer.expect("an answer")).expect("one of AWS's")
 }
 
 fn cut_in_two(response: Response<Body>) -> Response<Body> {

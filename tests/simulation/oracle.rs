@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use crate::{
-    git::Push,
-    world::{Conditions, Made},
-};
+use crate::{conditions::Conditions, git::Push, gitrepos::Made};
 
 /// How long a GitRepo has to be as it is for a push to be surely announced to it: the index may not know it yet, nor a
 /// scan that is shared.
@@ -65,8 +62,10 @@ pub fn judge(
     for (name, made) in gitrepos {
         let gitrepo = &held[name];
         let announced = gitrepo["status"]["webhookCommit"].as_str();
-        // A function takes it back with the next delivery alone.
-        let may_be_left = conditions.kills && conditions.functions > 0;
+        // A function that was ended, or whose time was over, takes it back with the next delivery alone.
+        let may_be_left = (conditions.kills || conditions.faults > 0)
+            && conditions.functions > 0
+            && !conditions.unreachable;
         if !may_be_left
             && !made.interval
             && gitrepo["spec"]["pollingInterval"] == "1h"
