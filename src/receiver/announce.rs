@@ -125,7 +125,7 @@ impl<'a> Announcement<'a> {
             shown: planned.is_verified(),
             planned,
             fresh: false,
-            seen: Seen { was_there: false, late: times.waited() },
+            seen: Seen { late: times.waited(), ..Seen::default() },
             looked: times.now,
             interval: None,
             refused: false,
@@ -245,6 +245,7 @@ impl<'a> Announcement<'a> {
                 }
                 if !is_announced_alike(self.planned.gitrepo(), planned.gitrepo()) {
                     self.looked = self.progress.times().now;
+                    self.seen.moved_on = true;
                 }
                 self.shown = planned.is_verified();
                 self.planned = *planned;

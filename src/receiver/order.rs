@@ -54,6 +54,8 @@ impl Times {
 pub(super) struct Seen {
     /// It was where the push begins, or ends: nobody but a later push can have moved it on.
     pub(super) was_there: bool,
+    /// Something was announced to it meanwhile.
+    pub(super) moved_on: bool,
     /// It was first looked at so late that waiting has no sense any more.
     pub(super) late: bool,
 }
@@ -156,8 +158,8 @@ impl Announced {
         let (perhaps_later, in_the_end) = match time.map(Timestamp::as_second) {
             // What was yet to come when it was seen first is no time: the clocks differ.
             Some(at) if at > received && at <= looked => return Self::Later,
-            // Of two pushes in one second the other was announced, and begins not where ours ends: ours leads there.
-            Some(at) if at == received && seen.late => (true, Turn::Superseded),
+            // Of two pushes in one second the other was announced, and ours does not begin where it ends: ours leads there.
+            Some(at) if at == received && (seen.late || seen.moved_on) => (true, Turn::Superseded),
             Some(at) => (at >= received, Turn::Announce),
             None => (true, Turn::Announce),
         };
@@ -321,7 +323,7 @@ mod tests {
 
     #[test]
     fn what_took_the_place_of_where_the_push_begins_is_later() {
-        let seen = Seen { was_there: true, late: false };
+        let seen = Seen { was_there: true, ..Seen::default() };
         for second in [None, Some(0), Some(9)] {
             let gitrepo = announcing(C, second);
             let turn = History::default().turn(&gitrepo, &push(A, B), seen, times(500, 5_500));
@@ -333,8 +335,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_announced_meanwhile_as_of_the_same_second_is_later() {
+        let seen = Seen { moved_on: true, ..Seen::default() };
+        let turn_at = |second, now| {
+            let gitrepo = announcing(C, second);
+            History::default().turn(&gitrepo, &push(A, B), seen, times(500, now))
+        };
+        // The one between may come yet.
+        assert_eq!(turn_at(Some(0), 1_400), Turn::Wait);
+        assert_eq!(turn_at(Some(0), 1_500), Turn::Superseded);
+        assert_eq!(turn_at(Some(-1), 1_500), Turn::Announce);
+        assert_eq!(turn_at(None, 1_500), Turn::Announce);
+    }
+
+    #[test]
     fn a_push_that_comes_back_from_a_queue_is_before_another_of_its_second() {
-        let late = Seen { was_there: false, late: true };
+        let late = Seen { late: true, ..Seen::default() };
         let turn_at = |second| {
             let gitrepo = announcing(C, second);
             History::default().turn(&gitrepo, &push(A, B), late, times(500, 60_000))
