@@ -196,6 +196,8 @@ impl<'a> Announcement<'a> {
         let patcher = &self.receiver.patcher;
         if self.interval.is_none() {
             let until = self.limits.retry_until;
+            // So it is where that is cut off.
+            self.interval = Some(true);
             self.interval = Some(patcher.set_interval(&self.planned, until).await);
         }
         let error = match patcher.patch(&self.planned, self.progress.received()).await {

@@ -2,13 +2,16 @@
 //! long as the GitRepo is what it was judged as. `announce` decides when, and what comes of a refusal.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     cluster::{ApiError, Cluster, Resource, retrying},
@@ -24,17 +27,25 @@ const INTERVAL_TIME_LIMIT: Duration = Duration::from_millis(500);
 pub struct Patcher {
     cluster: Cluster,
     polling_interval: Option<String>,
+    /// Told where an interval could not be taken back.
+    left: Arc<Notify>,
 }
 
 impl Patcher {
     /// Writes `polling_interval`, a Go duration, where a GitRepo has none; `None` writes nothing there.
-    pub const fn new(cluster: Cluster, polling_interval: Option<String>) -> Self {
-        Self { cluster, polling_interval }
+    pub fn new(cluster: Cluster, polling_interval: Option<String>) -> Self {
+        Self { cluster, polling_interval, left: Arc::default() }
     }
 
     /// What is written where a GitRepo has no polling interval.
     pub(super) fn polling_interval(&self) -> Option<&str> {
         self.polling_interval.as_deref()
+    }
+
+    /// Ends once an interval could not be taken back, and is still there.
+    #[cfg(feature = "knative")]
+    pub(super) async fn left_one(&self) {
+        self.left.notified().await;
     }
 
     /// Announces the planned commit, of which we heard when `received`, unless the GitRepo is another than was judged,
@@ -98,6 +109,7 @@ impl Patcher {
             Ok(Some(interval)) if interval.is_ours_alone() => {}
             Ok(_) => return,
             Err(error) => {
+                self.left.notify_one();
                 let name = name(gitrepo);
                 return tracing::warn!(gitrepo.name = name, %error, "cannot tell who set the polling interval");
             }
@@ -120,6 +132,7 @@ impl Patcher {
             ),
             Err(ApiError::Unprocessable | ApiError::NotFound) => {}
             Err(error) => {
+                self.left.notify_one();
                 tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not take the polling interval back");
             }
         }
@@ -138,6 +151,7 @@ impl Patcher {
         match retrying(until, take).await {
             Ok(_) | Err(ApiError::Unprocessable | ApiError::NotFound) => {}
             Err(error) => {
+                self.left.notify_one();
                 tracing::warn!(gitrepo.name = name(gitrepo), %error, "could not take the polling interval back");
             }
         }

@@ -230,9 +230,13 @@ impl Ways {
         let body = body.collect().await?.to_bytes();
         let (method, uri) = (parts.method.clone(), parts.uri.to_string());
         let is_watch = uri.contains("watch=true");
+        let takes_back = method == Method::PATCH && removes(&body);
         let mut chance = world.chance_of_request(replica, &method, &uri);
         if !is_watch && self.process.is_forgotten(world.conditions.forgets_after) {
             let _forgotten = Forgotten(&self.process);
+            if takes_back {
+                world.note_left(&uri);
+            }
             world.log(format!("r{replica} {method} {} on a forgotten connection", short(&uri)));
             match chance.percent(50) {
                 true => pending().await,
@@ -241,6 +245,9 @@ impl Ways {
         }
         let faults = if is_watch { 0 } else { world.faults(replica) };
         let fate = self.fate(&mut chance, faults, &format!("{method} {}", short(&uri)));
+        if takes_back && fate != Fate::Answered {
+            world.note_left(&uri);
+        }
         match self.go(&mut chance, fate).await {
             Err(Unanswered::Unsent) => return Err("connection refused".into()),
             Err(Unanswered::Refused(status)) => return Ok(refusal(status, &mut chance)),
@@ -275,6 +282,12 @@ impl HttpConnector for Ways {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         HttpConnectorFuture::new(self.clone().ask_sqs(request))
     }
+}
+
+/// Whether a patch takes something away: the polling interval, for it is all that we do.
+fn removes(body: &Bytes) -> bool {
+    let patch: Vec<Value> = serde_json::from_slice(body).unwrap_or_default();
+    patch.iter().any(|it| it["op"] == "remove")
 }
 
 /// The commit that a patch of a status announces.

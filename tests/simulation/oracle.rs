@@ -1,6 +1,9 @@
 //! What has to hold once everything is quiet (contract §5), and what the contract leaves open.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde_json::Value;
 
@@ -57,13 +60,14 @@ pub fn judge(
     held: &BTreeMap<String, Value>,
     receipts: &[Receipt],
     first_announced: &BTreeMap<String, String>,
+    left: &BTreeSet<String>,
     verdict: &mut Verdict,
 ) {
     for (name, made) in gitrepos {
         let gitrepo = &held[name];
         let announced = gitrepo["status"]["webhookCommit"].as_str();
-        // A function that was ended, or whose time was over, takes it back with the next delivery alone.
-        let may_be_left = (conditions.kills || conditions.faults > 0)
+        // A function that was ended, or could not take it back, does so with the next delivery alone.
+        let may_be_left = (conditions.kills || left.contains(name))
             && conditions.functions > 0
             && !conditions.unreachable;
         if !may_be_left

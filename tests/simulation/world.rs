@@ -2,7 +2,7 @@
 //! `conditions` is what the seed decides once; `gitrepos`, `happening` and `queue` are what happens.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Display,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
@@ -40,6 +40,8 @@ pub struct Seen {
     pub outages: BTreeMap<usize, u64>,
     /// What was announced to a GitRepo first of all.
     pub first_announced: BTreeMap<String, String>,
+    /// From which GitRepos a process could not take the interval back at once.
+    left: BTreeSet<String>,
     lives: usize,
     /// How many messages are with the broker.
     pub queued: usize,
@@ -91,7 +93,9 @@ impl World {
         while world.seen().queued > 0 || world.sqs.holds_something() {
             sleep(Duration::from_secs(1)).await;
         }
-        sleep(Duration::from_secs(20)).await;
+        // A list that is silent is given up after a minute; what is left behind is taken back after that.
+        let ended = world.conditions.kills && world.conditions.faults > 0;
+        sleep(Duration::from_secs(if ended { 90 } else { 20 })).await;
         world.settle().await
     }
 
@@ -116,7 +120,15 @@ impl World {
         let (violations, log) = (seen.violations, seen.log);
         let mut verdict = Verdict { violations, log, judged: 0, exempt: 0 };
         let first = seen.first_announced;
-        judge(&self.conditions, &self.gitrepos(), &held, &receipts, &first, &mut verdict);
+        judge(
+            &self.conditions,
+            &self.gitrepos(),
+            &held,
+            &receipts,
+            &first,
+            &seen.left,
+            &mut verdict,
+        );
         verdict
     }
 
@@ -212,6 +224,12 @@ impl World {
                 world.start(place);
             }
         });
+    }
+
+    /// Notes that a GitRepo's interval could not be taken back at once.
+    pub fn note_left(&self, uri: &str) {
+        let name = uri.rsplit('/').next().and_then(|name| name.split('?').next());
+        self.seen().left.insert(name.unwrap_or_default().to_owned());
     }
 
     /// A replica has announced a commit: it has to be one that the GitRepo follows, told of by who knows its secret.
