@@ -34,7 +34,8 @@ pub(super) fn parse(text: &str) -> Option<RepoUrl> {
     if !is_plain_host(host) || !is_plain_path(path) {
         return None;
     }
-    let path = without_ending(path).to_ascii_lowercase();
+    let mut path = path.to_ascii_lowercase();
+    path.truncate(without_ending(&path).len());
     Some(RepoUrl { web, host: host.to_owned(), port, path, behind_any_context: false })
 }
 
@@ -105,10 +106,11 @@ mod tests {
     ];
     const BETWEEN: [&str; 11] =
         ["/", ":", "//", ":443/", ":22/", ":/", ":7999/", ":07999/", ":+7999/", ":79990/", ":0/"];
-    const SEGMENTS: [&str; 18] = [
+    const SEGMENTS: [&str; 19] = [
         "acme",
         "Shop",
         "shop.git",
+        "shop.GIT",
         ".git",
         ".",
         "..",

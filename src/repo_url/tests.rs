@@ -29,6 +29,7 @@ fn one_repository_has_many_urls() {
     all_are_one(&[
         "https://github.com/acme/shop",
         "https://github.com/acme/shop.git",
+        "https://github.com/acme/Shop.GIT",
         "https://github.com/acme/shop/",
         "https://github.com/acme/shop.git/",
         "https://GitHub.com:443/Acme/Shop.git",
