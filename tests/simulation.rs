@@ -208,6 +208,23 @@ fn without_mend_l3_a_patch_that_nobody_answers_is_not_tried_again() {
 }
 
 #[test]
+fn without_mend_l4_the_earlier_push_of_a_second_is_announced_when_its_turn_comes_late() {
+    for seed in [2941, 4488, 6432, 7089] {
+        holds(seed);
+    }
+}
+
+#[test]
+fn without_mend_l5_an_interval_that_was_cut_off_is_left_without_a_commit() {
+    holds(231);
+}
+
+#[test]
+fn who_looks_after_a_later_push_of_its_second_was_announced_is_left_open() {
+    holds(7843);
+}
+
+#[test]
 #[ignore = "prints one seed: SIMULATION_FIRST"]
 fn one_seed() {
     holds(env::var("SIMULATION_FIRST").ok().and_then(|first| first.parse().ok()).unwrap_or(0));

@@ -1,13 +1,10 @@
 //! What has to hold once everything is quiet (contract §5), and what the contract leaves open.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-};
+use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use crate::{conditions::Conditions, git::Push, gitrepos::Made};
+use crate::{conditions::Conditions, git::Push, gitrepos::Made, world::Seen};
 
 /// How long a GitRepo has to be as it is for a push to be surely announced to it: the index may not know it yet, nor a
 /// scan that is shared.
@@ -59,15 +56,14 @@ pub fn judge(
     gitrepos: &BTreeMap<String, Made>,
     held: &BTreeMap<String, Value>,
     receipts: &[Receipt],
-    first_announced: &BTreeMap<String, String>,
-    left: &BTreeSet<String>,
+    seen: &Seen,
     verdict: &mut Verdict,
 ) {
     for (name, made) in gitrepos {
         let gitrepo = &held[name];
         let announced = gitrepo["status"]["webhookCommit"].as_str();
         // A function that was ended, or could not take it back, does so with the next delivery alone.
-        let may_be_left = (conditions.kills || left.contains(name))
+        let may_be_left = (conditions.kills || seen.left.contains(name))
             && conditions.functions > 0
             && !conditions.unreachable;
         if !may_be_left
@@ -90,12 +86,13 @@ pub fn judge(
             continue;
         };
         verdict.judged += 1;
-        if is_left_open(conditions, made, &ours) {
+        let told = |push: Push| seen.announced_at.get(&(name.clone(), push.commit())).copied();
+        if is_left_open(conditions, made, &ours, told) {
             verdict.exempt += 1;
             continue;
         }
         let at = announced.and_then(Push::of).filter(|at| at.branch == made.branch);
-        let first = first_announced.get(name).filter(|_| !made.begun);
+        let first = seen.first_announced.get(name).filter(|_| !made.begun);
         let last_came_first = first.and_then(|first| Push::of(first)) == Some(last);
         if let Some(at) = at
             && at < last
@@ -132,7 +129,12 @@ fn came_at_once(conditions: &Conditions, receipts: &[Receipt], earlier: Push, la
 }
 
 /// Whether a pair of pushes came in such a way that nobody can know their order, or three in a second.
-fn is_left_open(conditions: &Conditions, made: &Made, receipts: &[Receipt]) -> bool {
+fn is_left_open(
+    conditions: &Conditions,
+    made: &Made,
+    receipts: &[Receipt],
+    announced_at: impl Fn(Push) -> Option<u64>,
+) -> bool {
     let mut pushes: Vec<_> = receipts.iter().map(|receipt| receipt.push).collect();
     pushes.sort_unstable();
     pushes.dedup();
@@ -152,7 +154,9 @@ fn is_left_open(conditions: &Conditions, made: &Made, receipts: &[Receipt]) -> b
             let contiguous = between == 0 && later.number == earlier.number + 1;
             if last > first {
                 let remembered = one_process && last - first < MEMORY;
-                let at_once = last - first + CLOCKS < CLOSE && made.begun;
+                // Who looks once the later one is announced finds nothing that says how it began.
+                let looks_in_time = announced_at(*later).is_none_or(|at| at > last);
+                let at_once = last - first + CLOCKS < CLOSE && made.begun && looks_in_time;
                 if !conditions.says_before || !contiguous || !(remembered || at_once) {
                     return true;
                 }

@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
+    mem::take,
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
@@ -40,8 +41,10 @@ pub struct Seen {
     pub outages: BTreeMap<usize, u64>,
     /// What was announced to a GitRepo first of all.
     pub first_announced: BTreeMap<String, String>,
+    /// When a commit was announced to a GitRepo for the first time.
+    pub announced_at: BTreeMap<(String, String), u64>,
     /// From which GitRepos a process could not take the interval back at once.
-    left: BTreeSet<String>,
+    pub left: BTreeSet<String>,
     lives: usize,
     /// How many messages are with the broker.
     pub queued: usize,
@@ -116,19 +119,10 @@ impl World {
         for replica in self.replicas.lock().unwrap().drain(..).flatten() {
             replica.process.killed.cancel();
         }
-        let seen = std::mem::take(&mut *self.seen());
-        let (violations, log) = (seen.violations, seen.log);
+        let mut seen = take(&mut *self.seen());
+        let (violations, log) = (take(&mut seen.violations), take(&mut seen.log));
         let mut verdict = Verdict { violations, log, judged: 0, exempt: 0 };
-        let first = seen.first_announced;
-        judge(
-            &self.conditions,
-            &self.gitrepos(),
-            &held,
-            &receipts,
-            &first,
-            &seen.left,
-            &mut verdict,
-        );
+        judge(&self.conditions, &self.gitrepos(), &held, &receipts, &seen, &mut verdict);
         verdict
     }
 
@@ -238,6 +232,8 @@ impl World {
         let gitrepo = self.read(&name).await;
         self.log(format!("r{replica} announces {commit:.8} {} to {name}", &commit[24..]));
         self.seen().first_announced.entry(name.clone()).or_insert_with(|| commit.to_owned());
+        let at = self.millis();
+        self.seen().announced_at.entry((name.clone(), commit.to_owned())).or_insert(at);
         let spec = &gitrepo["spec"];
         let hook = usize::from(spec["webhookSecret"].is_string());
         let told = Push::of(commit).filter(|push| spec["branch"] == push.branch());
