@@ -59,6 +59,12 @@ impl Patcher {
         status.webhook_commit = Some(planned.follows().after.as_str().to_owned());
         status.last_webhook_time = Some(time(planned.gitrepo(), received));
         let patch = status_patch(planned.gitrepo(), status);
+        // A definition of Fleet before 0.15.3 drops the time: there it never showed.
+        let shows_no_time =
+            planned.gitrepo().announced().is_some() && planned.gitrepo().announced_at().is_none();
+        if shows_no_time {
+            status.last_webhook_time = None;
+        }
         gitrepo.metadata.resource_version =
             self.cluster.patch_gitrepo(&gitrepo.metadata, Resource::Status, &patch).await?;
         Ok(gitrepo)

@@ -73,6 +73,8 @@ async fn a_push_right_after_another_costs_one_request_too(space: &Space) {
     let function = indexed(space, &[]).await;
     // What was announced before this process began, nobody but the API server knows.
     function.push(space, SECRET, "refs/heads/main", OLD).await;
+    // Whether the definition keeps times shows in what was announced.
+    sleep(A_SECOND).await;
     if let Some(server) = space.embedded_server() {
         server.disturb_watches(|faults, _| faults.frozen = true);
     }
