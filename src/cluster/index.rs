@@ -5,6 +5,8 @@
 
 mod changes;
 mod list;
+mod listed;
+mod record;
 mod records;
 mod texts;
 mod watch;
@@ -16,10 +18,7 @@ use std::{
 
 use tokio::{task::JoinSet, time::Instant};
 
-use self::{
-    records::{Listed, Records},
-    watch::Watch,
-};
+use self::{listed::Listed, records::Records, watch::Watch};
 use super::{
     ApiError, Cluster,
     found::{Found, Source},

@@ -11,7 +11,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::records::Listed;
+use super::listed::Listed;
 use crate::cluster::{ApiError, unreachable_server, unreadable};
 
 /// One line of a watch.

@@ -7,7 +7,7 @@ use serde::{
     de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, Visitor},
 };
 
-use super::records::{Listed, Records};
+use super::{listed::Listed, records::Records};
 use crate::cluster::streamed::Each;
 
 /// Reads a `GitRepoList` into records, and its version.

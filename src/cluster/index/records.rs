@@ -1,43 +1,18 @@
-//! What the index keeps of each GitRepo: only what matching, judging and patching need, as it was written.
+//! The GitRepos of one watch, found by name and by repository; `record` has what is kept of each.
 
 use std::{
-    borrow::Borrow,
     collections::{BTreeMap, HashSet},
-    hash::{Hash, Hasher, RandomState},
+    hash::RandomState,
     sync::Arc,
 };
 
 use kube::core::ObjectMeta;
-use serde::Deserialize;
 
-use super::texts::Texts;
-use crate::{
-    event::Repository,
-    gitrepo::{GitRepo, GitRepoSpec, GitRepoStatus},
+use super::{
+    listed::Listed,
+    record::{ById, Record, id},
 };
-
-/// A GitRepo as a LIST or a watch shows it, all else skipped.
-#[derive(Debug, Deserialize)]
-pub(super) struct Listed {
-    metadata: ListedMetadata,
-    #[serde(default)]
-    spec: GitRepoSpec,
-    #[serde(default)]
-    status: Option<GitRepoStatus>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct ListedMetadata {
-    namespace: String,
-    name: String,
-    #[serde(default)]
-    uid: Option<String>,
-    #[serde(default)]
-    generation: Option<i64>,
-    #[serde(default)]
-    resource_version: Option<String>,
-}
+use crate::{event::Repository, gitrepo::GitRepo};
 
 /// The GitRepos of a namespace, or of all, by name and by repository.
 #[derive(Debug, Default)]
@@ -46,20 +21,6 @@ pub(super) struct Records {
     /// By the hash of the repository; the address tells those apart that share it.
     by_key: BTreeMap<(u64, usize), Arc<Record>>,
 }
-
-/// One GitRepo.
-#[derive(Debug)]
-struct Record {
-    /// The hash of its repository.
-    key: u64,
-    generation: Option<i64>,
-    has_status: bool,
-    texts: Texts<11>,
-}
-
-/// A record, found by its id.
-#[derive(Debug)]
-struct ById(Arc<Record>);
 
 impl Records {
     /// How many GitRepos are held.
@@ -130,28 +91,6 @@ fn place(record: &Arc<Record>) -> (u64, usize) {
     (record.key, Arc::as_ptr(record).addr())
 }
 
-impl Listed {
-    /// The version of the object.
-    pub(super) fn resource_version(&self) -> String {
-        self.metadata.resource_version.clone().unwrap_or_default()
-    }
-
-    fn gitrepo(self) -> GitRepo {
-        let Self { metadata, spec, status } = self;
-        let ListedMetadata { namespace, name, uid, generation, resource_version } = metadata;
-        let (namespace, name) = (Some(namespace), Some(name));
-        let rest = ObjectMeta::default();
-        let metadata = ObjectMeta { namespace, name, uid, generation, resource_version, ..rest };
-        GitRepo { metadata, spec, status }
-    }
-}
-
-fn id(gitrepo: &GitRepo) -> String {
-    let ObjectMeta { namespace, name, .. } = &gitrepo.metadata;
-    let [namespace, name] = [namespace, name].map(|part| part.as_deref().unwrap_or_default());
-    format!("{namespace}/{name}")
-}
-
 /// Lets a GitRepo announce what a newer version of it does; tells whether the other is one.
 fn announce(gitrepo: &mut GitRepo, newer: &GitRepo) -> bool {
     let (one, other) = (&gitrepo.metadata, &newer.metadata);
@@ -174,109 +113,28 @@ fn version(metadata: &ObjectMeta) -> Option<u64> {
     metadata.resource_version.as_deref()?.parse().ok()
 }
 
-impl Record {
-    /// `None` for a GitRepo whose URL names no repository: nothing can match it.
-    fn new(gitrepo: &GitRepo, hasher: &RandomState) -> Option<Self> {
-        let GitRepo { metadata, spec, status } = gitrepo;
-        let of_status = |text: fn(&GitRepoStatus) -> &Option<String>| {
-            status.as_ref().and_then(|status| text(status).as_deref())
-        };
-        Some(Self {
-            key: spec.repo_url()?.key(hasher),
-            generation: metadata.generation,
-            has_status: status.is_some(),
-            texts: Texts::of([
-                Some(&id(gitrepo)),
-                metadata.uid.as_deref(),
-                metadata.resource_version.as_deref(),
-                spec.repo.as_deref(),
-                spec.branch.as_deref(),
-                spec.revision.as_deref(),
-                spec.webhook_secret.as_deref(),
-                spec.polling_interval.as_deref(),
-                of_status(|status| &status.commit),
-                of_status(|status| &status.webhook_commit),
-                of_status(|status| &status.last_webhook_time),
-            ]),
-        })
-    }
-
-    /// Namespace and name.
-    fn id(&self) -> &str {
-        let [id, ..] = self.texts.each();
-        id.unwrap_or_default()
-    }
-
-    /// The GitRepo, with what is kept of it.
-    fn gitrepo(&self) -> GitRepo {
-        let [
-            id,
-            uid,
-            resource_version,
-            repo,
-            branch,
-            revision,
-            webhook_secret,
-            polling_interval,
-            commit,
-            webhook_commit,
-            last_webhook_time,
-        ] = self.texts.each().map(|text| text.map(str::to_owned));
-        let id = id.unwrap_or_default();
-        let (namespace, name) = id.split_once('/').unwrap_or_default();
-        GitRepo {
-            metadata: ObjectMeta {
-                namespace: Some(namespace.to_owned()),
-                name: Some(name.to_owned()),
-                uid,
-                resource_version,
-                generation: self.generation,
-                ..ObjectMeta::default()
-            },
-            spec: GitRepoSpec { repo, branch, revision, webhook_secret, polling_interval },
-            status: self.has_status.then_some(GitRepoStatus {
-                commit,
-                webhook_commit,
-                last_webhook_time,
-            }),
-        }
-    }
-}
-
-impl Borrow<str> for ById {
-    fn borrow(&self) -> &str {
-        self.0.id()
-    }
-}
-
-impl Hash for ById {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id().hash(state);
-    }
-}
-
-impl PartialEq for ById {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
-    }
-}
-
-impl Eq for ById {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::repo_url::RepoUrl;
 
-    /// One as it is in version 7.
     fn listed(name: &str, spec: &serde_json::Value, commit: Option<&str>) -> Listed {
+        listed_at("7", name, spec, commit)
+    }
+
+    fn listed_at(
+        version: &str,
+        name: &str,
+        spec: &serde_json::Value,
+        commit: Option<&str>,
+    ) -> Listed {
         let status = commit.map(|commit| {
             serde_json::json!({
                 "commit": "def", "webhookCommit": commit, "lastWebhookTime": "2026-01-01T00:00:00Z", "other": 1,
             })
         });
         let metadata = serde_json::json!({
-            "namespace": "apps", "name": name, "resourceVersion": "7",
+            "namespace": "apps", "name": name, "resourceVersion": version,
             "uid": "1cf2f0b6-1f0e-4b0a-9d6e-3a6f2b9d2a11", "generation": 3,
         });
         let object = serde_json::json!({ "metadata": metadata, "spec": spec, "status": status });
@@ -285,36 +143,6 @@ mod tests {
 
     fn shop() -> Repository {
         Repository::Urls(vec![RepoUrl::parse("https://github.com/acme/shop").expect("a URL")])
-    }
-
-    #[test]
-    fn what_is_kept_comes_back_as_it_was() {
-        let (mut records, hasher) = (Records::default(), RandomState::new());
-        let spec = serde_json::json!({
-            "repo": "git@github.com:Acme/shop.git", "branch": "main", "revision": "v1",
-            "webhookSecret": "own", "pollingInterval": "1h", "paths": ["a"],
-        });
-        let bare = serde_json::json!({ "repo": "https://github.com/acme/shop" });
-        records.apply(listed("full", &spec, Some("abc")), &hasher);
-        records.apply(listed("bare", &bare, None), &hasher);
-
-        let mut found = records.find(&shop(), &hasher);
-        found.sort_by(|a, b| b.metadata.name.cmp(&a.metadata.name));
-
-        let [full, bare] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!(full.metadata.namespace.as_deref(), Some("apps"));
-        assert_eq!(full.metadata.name.as_deref(), Some("full"));
-        assert_eq!(full.spec, serde_json::from_value(spec).expect("a spec"));
-        let status = full.status.as_ref().expect("a status");
-        assert_eq!(status.commit.as_deref(), Some("def"));
-        assert_eq!(status.webhook_commit.as_deref(), Some("abc"));
-        assert_eq!(status.last_webhook_time.as_deref(), Some("2026-01-01T00:00:00Z"));
-        assert!(full.metadata.uid.is_some());
-        assert_eq!(full.metadata.generation, Some(3));
-        assert_eq!(
-            (&bare.spec.branch, &bare.spec.polling_interval, &bare.status),
-            (&None, &None, &None)
-        );
     }
 
     #[test]
@@ -339,9 +167,7 @@ mod tests {
         let spec = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "main" });
         let edited = serde_json::json!({ "repo": "https://github.com/acme/shop", "branch": "dev" });
         let at = |version: &str, spec: &serde_json::Value, commit: Option<&str>| {
-            let mut listed = listed("a", spec, commit);
-            listed.metadata.resource_version = Some(version.to_owned());
-            listed
+            listed_at(version, "a", spec, commit)
         };
         let now = |records: &Records| {
             let found = records.find(&shop(), &hasher);

@@ -1,5 +1,5 @@
 //! Texts that may be missing, in one allocation: an index of thousands of GitRepos would else be mostly what an allocator
-//! and a `String` add to each of them. `records` says which text is which.
+//! and a `String` add to each of them. `record` says which text is which.
 
 /// Some texts, one behind the other.
 #[derive(Clone, Debug)]
