@@ -23,8 +23,10 @@ const RENEW: &str =
 /// Why a request to the API server came to nothing.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ApiError {
-    /// 404
-    #[error("not found")]
+    /// 404: the API server has no such thing as GitRepos. Where one object may be missing, whoever asks for it takes it so.
+    #[error(
+        "the API server answered 404: it knows no GitRepos (is this the cluster that Fleet is installed in?)"
+    )]
     NotFound,
     /// 401: the API server does not know the credentials; what it says.
     #[error("unauthorized: the API server does not know the credentials: {0} ({RENEW})")]

@@ -277,3 +277,30 @@ async fn a_watch_whose_changes_are_gone_lists_again() {
     assert_eq!(answer.body["counts"], json!({ "patched": 1, "skipped": 0 }));
     assert_eq!(since(&space, before).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_not_in_use_says_what_to_do() {
+    for (status, field, says) in [
+        (403, "advice", "the rights to list and watch gitrepos: knative/rbac"),
+        (404, "error", "is this the cluster that Fleet is installed in?"),
+        (503, "advice", "see whether the API server is up"),
+        (0, "advice", "see whether the API server is up"),
+    ] {
+        let space = Space::embedded().await;
+        let nowhere = format!("{}.nowhere", space.kubeconfig.display());
+        let kubeconfig = std::fs::read_to_string(&space.kubeconfig).unwrap();
+        std::fs::write(&nowhere, kubeconfig.replace(&space.url, "http://127.0.0.1:1")).unwrap();
+        space.fail(Fault::always(Method::GET, "/gitrepos", status));
+        let variables = [("KUBECONFIG", &*nowhere)];
+
+        let function = Function::start(&space, if status == 0 { &variables } else { &[] }).await;
+        function.logs("the index is not in use").await;
+        std::fs::remove_file(&nowhere).unwrap();
+
+        let log = function.log();
+        let line = log.lines().find(|line| line.contains("the index is not in use")).unwrap();
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(line["level"], "WARN");
+        assert!(line[field].as_str().is_some_and(|text| text.contains(says)), "{line}");
+    }
+}

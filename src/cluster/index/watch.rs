@@ -63,6 +63,25 @@ enum Broken {
     Api(#[from] ApiError),
 }
 
+impl Broken {
+    /// What to do about it, where the error itself does not say it, and it does not pass by itself.
+    const fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Api(ApiError::Forbidden(_)) => {
+                Some("the index needs the rights to list and watch gitrepos: knative/rbac")
+            }
+            Self::Silent
+            | Self::Api(
+                ApiError::Unreachable(_) | ApiError::TimedOut(..) | ApiError::Passing(..),
+            ) => Some(
+                "until then each delivery takes a scan of GitRepos; if it stays so, see whether the API server is up, and \
+                 what is between: a NetworkPolicy, a firewall, a proxy",
+            ),
+            Self::Expired | Self::Refused | Self::Api(_) => None,
+        }
+    }
+}
+
 impl Watch {
     /// Lists, watches, and begins again, for as long as the program runs.
     pub(super) async fn run(self) {
@@ -193,9 +212,7 @@ impl Watch {
             return tracing::debug!(namespace = self.namespace(), error = %why, "the index is still not in use");
         }
         *said = true;
-        let advice =
-            denied.map(|_| "the index needs the rights to list and watch gitrepos: knative/rbac");
-        tracing::warn!(namespace = self.namespace(), error = %why, advice, "the index is not in use until its watch is back");
+        tracing::warn!(namespace = self.namespace(), error = %why, advice = why.advice(), "the index is not in use until its watch is back");
     }
 
     fn namespace(&self) -> &str {
