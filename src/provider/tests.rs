@@ -26,6 +26,11 @@ fn delivery(kind: (&'static str, &'static str), body: String) -> Delivery {
     Delivery::new(headers, Bytes::from(body)).expect("is JSON")
 }
 
+/// What is read in a delivery of GitHub.
+fn github(kind: &'static str, body: String) -> Result<Event, Malformed> {
+    read(provider("github"), &delivery(("x-github-event", kind), body), &HostAliases::default())
+}
+
 #[test]
 fn names_and_markers_are_in_lower_case_and_of_one_row_each() {
     let mut names: Vec<_> = PROVIDERS.iter().map(|provider| provider.name).collect();

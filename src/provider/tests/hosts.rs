@@ -5,8 +5,7 @@ use super::*;
 fn github_push(urls: &str) -> Event {
     let body =
         format!(r#"{{"ref":"refs/heads/main","after":"{}","repository":{urls}}}"#, testing::COMMIT);
-    read(provider("github"), &delivery(("x-github-event", "push"), body), &HostAliases::default())
-        .expect("is a push")
+    github("push", body).expect("is a push")
 }
 
 #[test]
@@ -99,12 +98,7 @@ fn a_push_with_nothing_but_borrowed_urls_is_of_no_repository() {
 #[test]
 fn a_ping_for_a_borrowed_url_names_no_repository() {
     let body = r#"{"repository":{"clone_url":"https://gitlab.com/acme/shop"}}"#.to_owned();
-    let event = read(
-        provider("github"),
-        &delivery(("x-github-event", "ping"), body),
-        &HostAliases::default(),
-    );
-    assert_eq!(event, Ok(Event::Ping(None)));
+    assert_eq!(github("ping", body), Ok(Event::Ping(None)));
 }
 
 #[test]
