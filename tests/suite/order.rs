@@ -12,6 +12,7 @@ use crate::{
     on_both,
     support::{
         api_server::Fault,
+        between::Between,
         function::{Answer, Function},
         github::{self, NEW, NEWER, OLD, SECRET},
         space::Space,
@@ -23,6 +24,9 @@ on_both!(
     of_two_pushes_that_arrive_at_two_replicas_in_the_wrong_order_the_later_stays,
     a_push_to_a_gitrepo_without_a_status_and_to_one_with_half_of_it_is_announced,
     what_a_push_changed_is_unchanged_when_it_comes_again,
+    a_gitrepo_that_follows_another_branch_by_now_is_not_patched,
+    a_gitrepo_that_has_a_secret_of_its_own_by_now_is_not_patched_by_the_global_one,
+    a_gitrepo_that_was_made_again_under_its_name_is_judged_as_what_it_is,
 );
 
 const NEWEST: &str = "4444444444444444444444444444444444444444";
@@ -171,42 +175,56 @@ async fn a_push_that_is_tried_again_in_the_same_second_does_not_overtake_the_one
     assert_eq!(space.commit("shop").await.as_deref(), Some(NEWER));
 }
 
-/// A function whose index no longer learns of changes, and whose GitRepo is changed then.
-async fn behind_the_index(space: &Space, change: Value) -> Answer {
-    space.gitrepo("shop", following(space, "main")).await;
-    let function = indexed(space).await;
-    space.embedded_server().unwrap().disturb_watches(|faults, _| faults.frozen = true);
-    if change.is_null() {
+/// What a push does that a GitRepo followed until 0.3 s before: it was looked up then, and is changed, or for `null` made
+/// again with another branch. The watch tells of it at first, and then says nothing any more (found A4).
+async fn changed_since_it_was_looked_up(space: &Space, change: Value) -> [Answer; 2] {
+    space.github_secret().await;
+    let mut answers = Vec::new();
+    for is_silent in [false, true] {
         space.delete_gitrepo("shop").await;
-        space.gitrepo("shop", following(space, "dev")).await;
-    } else {
-        space.change_gitrepo("shop", "", json!({ "spec": change })).await;
+        space.gitrepo("shop", following(space, "main")).await;
+        let between = Between::start(space).await;
+        let function = Function::start(space, &[("KUBECONFIG", &between.kubeconfig)]).await;
+        function.logs("the index is in use").await;
+        // A look-up that others may share.
+        function.push(space, "forged", "refs/heads/nobody", OLD).await;
+        if is_silent {
+            between.hush();
+        }
+
+        if change.is_null() {
+            space.delete_gitrepo("shop").await;
+            space.gitrepo("shop", following(space, "dev")).await;
+        } else {
+            space.change_gitrepo("shop", "", json!({ "spec": change })).await;
+        }
+        sleep(Duration::from_millis(300)).await;
+        answers.push(push(&function, space, OLD, NEW).await);
+
+        assert_eq!(space.commit("shop").await, None, "silent: {is_silent} {}", function.log());
     }
-    let answer = push(&function, space, OLD, NEW).await;
-    assert_eq!(space.commit("shop").await, None, "{}", function.log());
-    answer
+    answers.try_into().unwrap()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gitrepo_that_follows_another_branch_by_now_is_not_patched_though_the_index_says_so() {
-    let space = Space::embedded().await;
-    let answer = behind_the_index(&space, json!({ "branch": "dev" })).await;
-    assert_eq!(answer.body["skipped"][0]["reason"], "branch");
+async fn a_gitrepo_that_follows_another_branch_by_now_is_not_patched(space: &Space) {
+    for answer in changed_since_it_was_looked_up(space, json!({ "branch": "dev" })).await {
+        assert_eq!(answer.body["skipped"][0]["reason"], "branch", "{answer:?}");
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gitrepo_that_has_a_secret_of_its_own_by_now_is_not_patched_by_the_global_one() {
-    let space = Space::embedded().await;
-    let answer = behind_the_index(&space, json!({ "webhookSecret": "own" })).await;
-    assert_eq!(answer.body["counts"]["patched"], 0);
-    assert_eq!(answer.body["skipped"], json!([]), "its sender may not know of it");
+async fn a_gitrepo_that_has_a_secret_of_its_own_by_now_is_not_patched_by_the_global_one(
+    space: &Space,
+) {
+    for answer in changed_since_it_was_looked_up(space, json!({ "webhookSecret": "own" })).await {
+        assert_eq!(answer.body["counts"]["patched"], 0, "{answer:?}");
+        assert_eq!(answer.body["skipped"], json!([]), "its sender may not know of it");
+    }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_gitrepo_that_was_made_again_under_its_name_is_judged_as_what_it_is() {
-    let space = Space::embedded().await;
-    let answer = behind_the_index(&space, Value::Null).await;
-    assert_eq!(answer.body["counts"]["patched"], 0);
+async fn a_gitrepo_that_was_made_again_under_its_name_is_judged_as_what_it_is(space: &Space) {
+    for answer in changed_since_it_was_looked_up(space, Value::Null).await {
+        assert_eq!(answer.body["skipped"][0]["reason"], "branch", "{answer:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

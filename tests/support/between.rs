@@ -6,7 +6,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -49,6 +49,8 @@ pub struct Between {
     /// Who is connected, and whether we know him no more.
     connected: Arc<Mutex<HashMap<SocketAddr, bool>>>,
     disowned: Arc<AtomicUsize>,
+    /// Whether watches say nothing any more.
+    hushed: Arc<AtomicBool>,
     server: String,
     client: Client,
 }
@@ -79,6 +81,7 @@ impl Between {
             ordered: Arc::default(),
             connected: Arc::default(),
             disowned: Arc::default(),
+            hushed: Arc::default(),
             server,
             client,
         };
@@ -109,6 +112,11 @@ impl Between {
         self.disowned.load(Ordering::SeqCst)
     }
 
+    /// From now on no watch says what happens, those that are there and new ones, and none ends.
+    pub fn hush(&self) {
+        self.hushed.store(true, Ordering::SeqCst);
+    }
+
     fn fate(&self, method: &Method, uri: &str) -> Option<Fate> {
         let mut ordered = self.ordered.lock().unwrap();
         let is_it = |(ordered, part, _): &Ordered| ordered == method && uri.contains(part);
@@ -128,7 +136,8 @@ async fn pass(
     if disowned {
         between.disowned.fetch_add(1, Ordering::SeqCst);
     }
-    let fate = match uri.contains("watch=true") {
+    let is_watch = uri.contains("watch=true");
+    let fate = match is_watch {
         _ if disowned => Some(Fate::Refused(401, None)),
         true => None,
         false => between.fate(&parts.method, &uri),
@@ -163,8 +172,15 @@ async fn pass(
             response.map(|_| halved(&whole))
         }
         _ => response.map(|_| {
-            Body::from_stream(stream::try_unfold(answer, |mut answer| async {
-                Ok::<_, reqwest::Error>(answer.chunk().await?.map(|chunk| (chunk, answer)))
+            Body::from_stream(stream::try_unfold(answer, move |mut answer| {
+                let hushed = Arc::clone(&between.hushed);
+                async move {
+                    let chunk = answer.chunk().await?;
+                    if is_watch && hushed.load(Ordering::SeqCst) {
+                        return pending().await;
+                    }
+                    Ok::<_, reqwest::Error>(chunk.map(|chunk| (chunk, answer)))
+                }
             }))
         }),
     }
