@@ -28,15 +28,16 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long each waits before it begins again: 2,000 of them send 22 KB a second then.
 const PAUSE: Duration = Duration::from_secs(4);
 
-/// Connections that send the head of a delivery and no body, again and again, until this is dropped.
+/// Connections that send the head of a delivery and no whole body, again and again, until this is dropped.
 pub struct Crowd(Arc<AtomicBool>);
 
 impl Crowd {
-    pub fn of(number: usize, function: &Function) -> Self {
+    /// So many, each of which sends of its body one of these in turn.
+    pub fn of(number: usize, bodies: &[&'static str], function: &Function) -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        for _ in 0..number {
+        for body in bodies.iter().cycle().take(number) {
             let address = function.url.trim_start_matches("http://").to_owned();
-            tokio::spawn(never_sends_a_body(address, Arc::clone(&over)));
+            tokio::spawn(never_sends_all(address, body, Arc::clone(&over)));
         }
         Self(over)
     }
@@ -48,11 +49,11 @@ impl Drop for Crowd {
     }
 }
 
-async fn never_sends_a_body(address: String, over: Arc<AtomicBool>) {
+async fn never_sends_all(address: String, body: &str, over: Arc<AtomicBool>) {
     while !over.load(Ordering::Relaxed) {
         let Ok(mut connection) = TcpStream::connect(&address).await else { continue };
-        let head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n";
-        if connection.write_all(head).await.is_ok() {
+        let sent = format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n{body}");
+        if connection.write_all(sent.as_bytes()).await.is_ok() {
             let _ = connection.read_to_end(&mut Vec::new()).await;
         }
         sleep(PAUSE).await;

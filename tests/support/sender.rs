@@ -46,6 +46,11 @@ impl Sender {
         self.0.write_all(bytes.as_ref()).await.is_ok()
     }
 
+    /// Whether the other end has hung up, or does.
+    pub async fn is_hung_up_on(&mut self) -> bool {
+        matches!(self.0.read(&mut [0]).await, Ok(0) | Err(_))
+    }
+
     /// Sends one chunk; an empty one is the last.
     pub async fn chunk(&mut self, bytes: &[u8]) {
         let head = format!("{:x}\r\n", bytes.len());

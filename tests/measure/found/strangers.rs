@@ -162,7 +162,7 @@ async fn measures_pushes_beside_a_crowd_that_sends_no_bodies() {
     space.github_secret().await;
     following(&space, "shop").await;
     let function = started(&space, &[("RUST_LOG", "info")]).await;
-    let _crowd = Crowd::of(2_000, &function);
+    let _crowd = Crowd::of(2_000, &[""], &function);
     sleep(Duration::from_secs(2)).await;
     let others = others(24, &function, &space).await;
     let lost = others.iter().filter(|(answer, _)| !is_taken(answer)).count();
