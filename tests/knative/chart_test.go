@@ -101,12 +101,13 @@ func TestTheImageIsChosenAsRancherChoosesIt(t *testing.T) {
 func TestKnativeAcceptsTheChart(t *testing.T) {
 	for _, object := range template(t, `
 knative: {enabled: true, public: true, domains: [hooks.acme.example], minScale: "0"}
+retry: {broker: {enabled: true, deadLetterSink: {uri: "http://sink.acme.example"}}}
 shutdownDelaySeconds: 300
 extraLabels: {team: platform}
 extraAnnotations: {team: platform}
 imagePullSecrets: [{name: registry}]
 proxy: http://proxy.example:3128`) {
-		if strings.Contains(object.APIVersion, "serving.knative") {
+		if strings.Contains(object.APIVersion, ".knative.dev/") {
 			if problem := validate(t, object); problem != nil {
 				t.Errorf("%s: %v", object.Kind, problem)
 			}

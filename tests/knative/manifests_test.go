@@ -15,6 +15,9 @@ import (
 	"strings"
 	"testing"
 
+	"knative.dev/eventing/pkg/apis/config"
+	eventing "knative.dev/eventing/pkg/apis/eventing/v1"
+	sources "knative.dev/eventing/pkg/apis/sources/v1"
 	"knative.dev/pkg/apis"
 	serving "knative.dev/serving/pkg/apis/serving/v1"
 	"knative.dev/serving/pkg/apis/serving/v1beta1"
@@ -58,7 +61,7 @@ func TestKnativeAcceptsTheManifests(t *testing.T) {
 	seen := map[string]int{}
 	for folder := range everything(t) {
 		for _, object := range render(t, folder) {
-			if strings.HasPrefix(object.APIVersion, "serving.knative.dev/") {
+			if strings.Contains(object.APIVersion, ".knative.dev/") {
 				seen[object.Kind]++
 				if problem := validate(t, object); problem != nil {
 					t.Errorf("%s: %s %s: %v", folder, object.Kind, object.Metadata.Name, problem)
@@ -66,7 +69,7 @@ func TestKnativeAcceptsTheManifests(t *testing.T) {
 			}
 		}
 	}
-	if seen["Service"] < 3 || seen["DomainMapping"] < 1 {
+	if seen["Service"] < 3 || seen["DomainMapping"] < 1 || seen["Broker"] < 1 || seen["Trigger"] < 1 || seen["SinkBinding"] < 1 {
 		t.Errorf("only these Knative objects were rendered: %v", seen)
 	}
 }
@@ -79,15 +82,25 @@ func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
 		{"containerConcurrency: 0", "containerConcurrency: 1001"},
 		{"name: http1", "name: http"},
 		{"serviceAccountName: fleet-webhook", "securityContext: {runAsUser: 65532}"},
+		{"backoffDelay: PT5S", "backoffDelay: 5s"},
+		{"retry: 38", "retry: -1"},
+		{"type: dev.fleet-webhook.delivery", "Type: dev.fleet-webhook.delivery"},
+		{"subject:", "subjects:"},
 	} {
-		service := find(t, render(t, manifests), "serving.knative.dev/v1", "Service")
-		changed := bytes.Replace(service.text, []byte(change[0]), []byte(change[1]), 1)
-		if bytes.Equal(changed, service.text) {
-			t.Fatalf("%q is not in the manifest", change[0])
+		changes := 0
+		for _, object := range render(t, "testdata/retry") {
+			changed := bytes.Replace(object.text, []byte(change[0]), []byte(change[1]), 1)
+			if !strings.Contains(object.APIVersion, ".knative.dev/") || bytes.Equal(changed, object.text) {
+				continue
+			}
+			changes++
+			object.text = changed
+			if validate(t, object) == nil {
+				t.Errorf("accepted with %q", change[1])
+			}
 		}
-		service.text = changed
-		if validate(t, service) == nil {
-			t.Errorf("accepted with %q", change[1])
+		if changes != 1 {
+			t.Errorf("%q is in %d manifests", change[0], changes)
 		}
 	}
 }
@@ -259,6 +272,14 @@ func (o object) id() string {
 	return fmt.Sprintf("%s %s %s/%s", o.APIVersion, o.Kind, o.Metadata.Namespace, o.Metadata.Name)
 }
 
+// decode reads an object as one of another's types.
+func decode(t *testing.T, object object, into any) {
+	t.Helper()
+	if err := yaml.Unmarshal(object.text, into); err != nil {
+		t.Fatalf("%s: %v", object.id(), err)
+	}
+}
+
 func find(t *testing.T, objects []object, apiVersion, kind string) object {
 	t.Helper()
 	for _, object := range objects {
@@ -283,13 +304,21 @@ func validate(t *testing.T, object object) error {
 		resource = &serving.Service{}
 	case "DomainMapping":
 		resource = &v1beta1.DomainMapping{}
+	case "Broker":
+		resource = &eventing.Broker{}
+	case "Trigger":
+		resource = &eventing.Trigger{}
+	case "SinkBinding":
+		resource = &sources.SinkBinding{}
 	default:
 		t.Fatalf("no validation for %s", object.Kind)
 	}
 	if err := yaml.UnmarshalStrict(object.text, resource); err != nil {
 		return err
 	}
-	ctx := apis.WithinCreate(context.Background())
+	// Knative's own installation has this default.
+	ctx := apis.WithinCreate(config.ToContext(context.Background(), &config.Config{Defaults: &config.Defaults{
+		ClusterDefaultConfig: &config.DefaultConfig{DefaultBrokerClass: "MTChannelBasedBroker"}}}))
 	resource.SetDefaults(ctx)
 	// Validate's nil is a typed one.
 	if problem := resource.Validate(ctx); problem != nil {

@@ -1,63 +1,62 @@
 package knative
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"sigs.k8s.io/yaml"
+	eventing "knative.dev/eventing/pkg/apis/eventing/v1"
+	sources "knative.dev/eventing/pkg/apis/sources/v1"
+	"knative.dev/eventing/pkg/kncloudevents"
 )
 
-// Knative Eventing's own validation cannot be had as a module.
 func TestDeliveriesThatWaitComeBackToTheService(t *testing.T) {
 	objects := render(t, "testdata/retry")
-	trigger := find(t, objects, "eventing.knative.dev/v1", "Trigger")
-	binding := find(t, objects, "sources.knative.dev/v1", "SinkBinding")
-	broker := find(t, objects, "eventing.knative.dev/v1", "Broker")
-	for _, object := range []object{trigger, binding} {
-		if !strings.Contains(string(object.text), "kind: Service\n      name: fleet-webhook") &&
-			!strings.Contains(string(object.text), "kind: Service\n    name: fleet-webhook") {
-			t.Errorf("%s does not name the service:\n%s", object.Kind, object.text)
-		}
-		if !strings.Contains(string(object.text), broker.Metadata.Name) {
-			t.Errorf("%s does not name the Broker", object.Kind)
-		}
+	var trigger eventing.Trigger
+	var binding sources.SinkBinding
+	decode(t, find(t, objects, "eventing.knative.dev/v1", "Trigger"), &trigger)
+	decode(t, find(t, objects, "sources.knative.dev/v1", "SinkBinding"), &binding)
+	broker := find(t, objects, "eventing.knative.dev/v1", "Broker").Metadata.Name
+	if sink := binding.Spec.Sink.Ref; trigger.Spec.Broker != broker || sink.Kind != "Broker" || sink.Name != broker {
+		t.Errorf("another Broker than %s: %v, %v", broker, trigger.Spec.Broker, sink)
 	}
-	if !strings.Contains(string(trigger.text), "type: dev.fleet-webhook.delivery") {
-		t.Error("the trigger is for other events")
-	}
-	// Without it an in-memory Broker takes an event only when the service takes it, which is never when it is needed.
-	if !strings.Contains(string(broker.text), `messaging.knative.dev/async-handler: "true"`) {
-		t.Errorf("this Broker queues nothing:\n%s", broker.text)
+	to, from := trigger.Spec.Subscriber.Ref, binding.Spec.Subject
+	if to.Kind != "Service" || to.Name != "fleet-webhook" || from.Kind != "Service" || from.Name != "fleet-webhook" {
+		t.Errorf("another service: %v, %v", to, from)
 	}
 }
 
-// The dispatcher tries again at once, and then each time one delay later than the time before.
-func TestDeliveriesComeBackForAsLongAsTheManifestSays(t *testing.T) {
-	var trigger struct {
-		Spec struct {
-			Delivery struct {
-				Retry          int
-				BackoffPolicy  string
-				BackoffDelay   string
-				DeadLetterSink map[string]any
+// The waits are Knative's own: none before the first time, and then each one delay longer than the one before.
+func TestDeliveriesComeBackForAsLongAsIsSaid(t *testing.T) {
+	for name, objects := range map[string][]object{
+		"kustomize": render(t, "testdata/retry"),
+		"chart":     template(t, "{knative: {enabled: true}, retry: {broker: {enabled: true}}}"),
+	} {
+		var trigger eventing.Trigger
+		decode(t, find(t, objects, "eventing.knative.dev/v1", "Trigger"), &trigger)
+		retries, err := kncloudevents.RetryConfigFromDeliverySpec(*trigger.Spec.Delivery)
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits, whole := []string{}, time.Duration(0)
+		for number := range retries.RetryMax {
+			wait := retries.Backoff(number, nil)
+			waits, whole = append(waits, fmt.Sprintf("%.0f s", wait.Seconds())), whole+wait
+		}
+		if got := strings.Join(waits[:4], ", "); got != "0 s, 5 s, 10 s, 15 s" {
+			t.Errorf("%s: it waits %s", name, got)
+		}
+		for file, said := range map[string]string{
+			"../../docs/retry-queue.md":                  "at once, then after 5 s, 10 s, 15 s and so on: %d times in %.1f minutes",
+			manifests + "/components/retry/trigger.yaml": "at once, then after 5 s, 10 s, 15 s and so on; %d times are %.1f minutes",
+			manifests + "/chart/templates/retry.yaml":    "at once, then after 5 s, 10 s, 15 s and so on; %d times are %.1f minutes",
+		} {
+			text, err := os.ReadFile(file)
+			if said := fmt.Sprintf(said, retries.RetryMax, whole.Minutes()); err != nil || !strings.Contains(string(text), said) {
+				t.Errorf("%s: %v: %s says something else than %q", name, err, file, said)
 			}
 		}
-	}
-	text := find(t, render(t, "testdata/retry"), "eventing.knative.dev/v1", "Trigger").text
-	if err := yaml.Unmarshal(text, &trigger); err != nil {
-		t.Fatal(err)
-	}
-	delivery := trigger.Spec.Delivery
-	delay, err := time.ParseDuration(strings.ToLower(strings.TrimPrefix(delivery.BackoffDelay, "PT")))
-	if err != nil || delivery.BackoffPolicy != "linear" || delivery.DeadLetterSink == nil {
-		t.Fatalf("%v: %+v", err, delivery)
-	}
-	whole := time.Duration(0)
-	for retry := range delivery.Retry {
-		whole += time.Duration(retry) * delay
-	}
-	if minutes := whole.Minutes(); minutes < 58.5 || minutes > 58.7 {
-		t.Errorf("%.1f minutes", minutes)
 	}
 }
