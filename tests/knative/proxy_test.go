@@ -1,16 +1,12 @@
 package knative
 
 import (
-	"bufio"
 	"bytes"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -20,43 +16,14 @@ import (
 // and closes while the body is still sent.
 func TestWhoeverSendsTooMuchThroughAProxyIsToldSo(t *testing.T) {
 	t.Parallel()
-	program := program(t)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	nowhere := `{"clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}], "contexts": [{"name": "a",
 		"context": {"cluster": "a", "user": "a"}}], "users": [{"name": "a", "user": {"token": "a"}}], "current-context": "a"}`
 	if err := os.WriteFile(kubeconfig, []byte(nowhere), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(program)
-	command.Env = []string{"KUBECONFIG=" + kubeconfig, "HOST=127.0.0.1", "PORT=0", "METRICS_PORT=0", "MAX_BODY_BYTES=65536",
-		"FLEET_NAMESPACE=fleet"}
-	log, err := command.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	lines := bufio.NewScanner(log)
-	var line struct {
-		Message string
-		Port    int
-	}
-	for line.Message != "listening" {
-		if !lines.Scan() {
-			t.Fatal("it does not listen")
-		}
-		_ = json.Unmarshal(lines.Bytes(), &line)
-	}
-	go func() {
-		for lines.Scan() {
-		}
-	}()
-	behind, err := url.Parse(fmt.Sprintf("http://127.0.0.1:%d", line.Port))
+	service := served(t, "KUBECONFIG="+kubeconfig, "MAX_BODY_BYTES=65536", "FLEET_NAMESPACE=fleet")
+	behind, err := url.Parse(service.url)
 	if err != nil {
 		t.Fatal(err)
 	}
