@@ -38,6 +38,8 @@ pub struct RepoUrl {
     path: String,
     /// Whether the path may go on to the left: Bitbucket Server may be behind any context path, which is not always known.
     behind_any_context: bool,
+    /// Whether each port of the host is a server of its own, as an operator says who gives names to some of them.
+    each_port_is_a_server: bool,
 }
 
 impl RepoUrl {
@@ -67,7 +69,13 @@ impl RepoUrl {
             if text.contains("://") { Location::from_url(text) } else { Location::from_scp(text) };
         let Location { web, user, host, port, path } = location?;
         let (host, path) = service::canonical(&host, &user, &path, web);
-        Some(Self { web, host, port, path, behind_any_context: false })
+        Some(Self::at(web, host, port, path))
+    }
+
+    /// The one at `path`, which is canonical as `host` is, and of which nothing more is known.
+    const fn at(web: bool, host: String, port: Option<u16>, path: String) -> Self {
+        let (behind_any_context, each_port_is_a_server) = (false, false);
+        Self { web, host, port, path, behind_any_context, each_port_is_a_server }
     }
 
     /// The same web URL, `…/scm/KEY/slug`, behind any context path.
@@ -105,12 +113,14 @@ impl RepoUrl {
     /// servers apart only where both URLs are of the web and both name one: behind a load balancer or a proxy the same
     /// server has another port, and SSH is on another one in any case.
     pub(crate) fn is_where(&self, spec_repo: &Self) -> bool {
-        let by_port = self.web && spec_repo.web;
-        let other_port =
-            matches!((self.port, spec_repo.port), (Some(one), Some(other)) if one != other);
+        let is_server = match (self.port, spec_repo.port) {
+            (one, other) if self.each_port_is_a_server => one == other,
+            (Some(one), Some(other)) if self.web && spec_repo.web => one == other,
+            _ => true,
+        };
         let same_path = self.path == spec_repo.path
             || (self.behind_any_context && spec_repo.context_before(&self.path).is_some());
-        !(by_port && other_port) && self.host == spec_repo.host && same_path
+        is_server && self.host == spec_repo.host && same_path
     }
 
     /// What is before `path`, with its slash, where this web URL ends with that; nothing where it is all.

@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use super::{RepoUrl, canonical_host};
+use super::{RepoUrl, canonical_host, plain::OWN_PORTS, service};
 
-/// Names that stand for other hosts, as `alias=host,…`; a name may have a port, and then it is that port alone.
+/// Names that stand for other hosts, as `alias=host,…`. A name may have a port, and then it is that port alone, on a host
+/// of which each port is a server of its own. The port that a scheme has of its own is none, as in a URL.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostAliases(BTreeMap<Authority, Authority>);
 
@@ -27,7 +28,12 @@ impl FromStr for HostAliases {
             let [Some(alias), Some(host)] = [alias, host].map(authority) else {
                 return Err(NotAliases);
             };
-            if aliases.insert(alias, host).is_some() {
+            if alias == host {
+                return Err(NotAliases);
+            }
+            // One that a public service has beside its first name is known.
+            let [alias, host] = [alias, host].map(first_name);
+            if alias != host && aliases.insert(alias, host).is_some() {
                 return Err(NotAliases);
             }
         }
@@ -51,7 +57,9 @@ impl HostAliases {
         let names = std::iter::once(server).chain(others.map(|(alias, _)| alias));
         let mut urls: Vec<RepoUrl> = Vec::new();
         for (host, port) in names.chain([&own]) {
-            let named = RepoUrl { host: host.clone(), port: *port, ..url.clone() };
+            let each_port_is_a_server = self.are_ports_servers_of(host);
+            let (host, port) = (host.clone(), *port);
+            let named = RepoUrl { host, port, each_port_is_a_server, ..url.clone() };
             if !urls.contains(&named) {
                 urls.push(named);
             }
@@ -64,6 +72,11 @@ impl HostAliases {
         let own = (url.host.clone(), url.port);
         let (host, port) = self.end_of(&own).unwrap_or(&own).clone();
         RepoUrl { host, port, ..url.clone() }
+    }
+
+    /// Whether a port of the host has a name of its own, so that no other may be taken for it.
+    fn are_ports_servers_of(&self, host: &str) -> bool {
+        self.0.keys().any(|(alias, port)| alias == host && port.is_some())
     }
 
     fn standing_for(&self, (host, port): &Authority) -> Option<&Authority> {
@@ -101,7 +114,11 @@ fn authority(text: &str) -> Option<Authority> {
     if host.contains(['/', '@']) {
         return None;
     }
-    Some((canonical_host(host)?, port))
+    Some((canonical_host(host)?, port.filter(|port| !OWN_PORTS.contains(port))))
+}
+
+fn first_name((host, port): Authority) -> Authority {
+    (service::first_name(&host).to_owned(), port)
 }
 
 #[cfg(test)]
@@ -158,6 +175,54 @@ mod tests {
             names("a.example=b.example,b.example=c.example", "https://a.example/x/y"),
             ["c.example/x/y", "a.example/x/y", "b.example/x/y"]
         );
+    }
+
+    #[test]
+    fn an_alias_may_stand_for_any_name_of_a_public_service() {
+        let github = ["github.com/a/b", "proxy.svc/a/b"];
+        for aliases in
+            ["proxy.svc=github.com", "proxy.svc=ssh.github.com", "proxy.svc=www.github.com"]
+        {
+            assert_eq!(names(aliases, "https://github.com/a/b"), github, "{aliases}");
+        }
+        let known = names("ssh.github.com=github.com", "https://github.com/a/b");
+        assert_eq!(known, ["github.com/a/b"]);
+    }
+
+    #[test]
+    fn a_port_of_its_scheme_is_none() {
+        let aliases = "proxy.example:80=one.example,proxy.example:8002=two.example:443";
+        for url in ["http://proxy.example/a/b", "https://proxy.example:443/a/b"] {
+            assert_eq!(names(aliases, url), ["one.example/a/b", "proxy.example/a/b"], "{url}");
+        }
+        assert_eq!(
+            names(aliases, "https://two.example/a/b"),
+            ["two.example/a/b", "proxy.example:8002/a/b"]
+        );
+    }
+
+    #[test]
+    fn where_ports_have_names_each_port_is_a_server_of_its_own() {
+        let aliases: HostAliases =
+            "proxy.example:8001=one.example,proxy.example:8002=two.example".parse().expect("are");
+        let is = |payload: &str, spec: &str| {
+            let [payload, spec] =
+                [payload, spec].map(|url| RepoUrl::parse(url).expect("names a repository"));
+            aliases.names_of(&payload).iter().any(|name| name.is_where(&spec))
+        };
+        for spec in ["http://proxy.example:8001/a/b", "ssh://git@proxy.example:8001/a/b"] {
+            assert!(is("https://one.example/a/b", spec), "{spec}");
+            assert!(is("https://proxy.example:8001/a/b", spec), "{spec}");
+            for other in [
+                "https://two.example/a/b",
+                "http://proxy.example/a/b",
+                "git@proxy.example:a/b",
+                "ssh://git@proxy.example:2222/a/b",
+                "ssh://git@proxy.example:8002/a/b",
+            ] {
+                assert!(!is(other, spec), "{other} is {spec}");
+            }
+        }
     }
 
     #[test]

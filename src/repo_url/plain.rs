@@ -13,7 +13,7 @@ const BEGINNINGS: [(&str, bool); 5] = [
 ];
 
 /// The ports that one of these schemes has of its own: the long way knows which.
-const OWN_PORTS: [u16; 4] = [22, 80, 443, 9418];
+pub(super) const OWN_PORTS: [u16; 4] = [22, 80, 443, 9418];
 
 /// Names of hosts with these in them may belong to a service that calls one repository by several names.
 const PERHAPS_SPECIAL: [&str; 6] = ["azure", "visualstudio", "amazonaws", "ssh", "www", "xn--"];
@@ -36,7 +36,7 @@ pub(super) fn parse(text: &str) -> Option<RepoUrl> {
     }
     let mut path = path.to_ascii_lowercase();
     path.truncate(without_ending(&path).len());
-    Some(RepoUrl { web, host: host.to_owned(), port, path, behind_any_context: false })
+    Some(RepoUrl::at(web, host.to_owned(), port, path))
 }
 
 /// A port that is written in one way alone, and is no scheme's own.

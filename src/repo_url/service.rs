@@ -66,7 +66,8 @@ pub(super) fn canonical(host: &str, user: &str, path: &str, web: bool) -> (Strin
     (first_name(host).to_owned(), path)
 }
 
-fn first_name(host: &str) -> &str {
+/// The first name of a host that a public service has under several.
+pub(super) fn first_name(host: &str) -> &str {
     if let Some((_, name)) = SSH_ON_443.iter().find(|(alias, _)| *alias == host) {
         return name;
     }

@@ -125,3 +125,31 @@ fn a_server_is_meant_by_each_name_that_its_operator_gives_it_and_borrows_none() 
         format!("push of github.com/a/b and mirror.example/a/b: {at}")
     );
 }
+
+#[test]
+fn who_may_not_speak_of_a_public_host_may_not_of_a_port_that_stands_for_it() {
+    for port in ["8001", "80"] {
+        let aliases = format!("proxy.example:{port}=github.com").parse().expect("are aliases");
+        let specs = ["http", "ssh"].map(|scheme| format!("{scheme}://proxy.example:{port}/a/b"));
+        let follows = |sender: &str, kind: (&'static str, &'static str), url: &str| {
+            let body = format!(
+                r#"{{"ref":"refs/heads/main","after":"{}","repository":{{"clone_url":"{url}"}}}}"#,
+                testing::COMMIT
+            );
+            let read = read(provider(sender), &delivery(kind, body), &aliases);
+            let Ok(Event::Push(Push { repository, .. })) = read else { panic!("{read:?}") };
+            specs.iter().any(|spec| repository.is(&RepoUrl::parse(spec).expect("a repository")))
+        };
+        let github = ("x-github-event", "push");
+        assert!(follows("github", github, "https://github.com/a/b"), "{port}");
+        for url in [
+            format!("http://proxy.example:{port}/a/b"),
+            format!("ssh://git@proxy.example:{port}/a/b"),
+            "https://proxy.example/a/b".to_owned(),
+            "git@proxy.example:a/b".to_owned(),
+            "ssh://git@proxy.example:2222/a/b".to_owned(),
+        ] {
+            assert!(!follows("gitea", ("x-gitea-event", "push"), &url), "{port} {url}");
+        }
+    }
+}
