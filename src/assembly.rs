@@ -54,9 +54,9 @@ impl Assembly {
             Some(function) => Metrics::embedded(function.clone()),
             None => Metrics::new(),
         });
-        let way = match config.forward_queue_urls.is_empty() {
-            true => Way::to_cluster(config, &metrics, config.platform == Platform::Http).await?,
-            false => Way::to_queues(config).await?,
+        let backend = match config.forward_queue_urls.is_empty() {
+            true => Backend::cluster(config, &metrics, config.platform == Platform::Http).await?,
+            false => Backend::queues(config).await?,
         };
         let retry = retry_queue(config).await?.map(Arc::new);
         let mut readiness = Readiness::new(retry.is_some());
@@ -64,7 +64,7 @@ impl Assembly {
             readiness = readiness.awaiting_queue();
         }
         let service = Service {
-            destination: way.destination,
+            destination: backend.destination,
             metrics,
             readiness: Arc::new(readiness),
             retry,
@@ -77,10 +77,10 @@ impl Assembly {
         Ok(Self {
             service,
             #[cfg(feature = "knative")]
-            index: way.index,
+            index: backend.index,
             #[cfg(all(feature = "aws", feature = "knative"))]
             pulls: pulls(config).await,
-            cluster: way.name,
+            cluster: backend.name,
             secret: config.global_secret.clone(),
             unsigned: config.unsigned,
         })
@@ -94,7 +94,7 @@ impl Assembly {
         if !config.forward_queue_urls.is_empty() {
             anyhow::bail!("FORWARD_QUEUE_URLS is set: which GitRepos follow, the clusters know");
         }
-        Ok(Way::to_cluster(config, &Arc::new(Metrics::new()), false).await?.destination)
+        Ok(Backend::cluster(config, &Arc::new(Metrics::new()), false).await?.destination)
     }
 
     /// Takes deliveries out of queues too, if there are any to take them from.
@@ -152,17 +152,17 @@ fn warn_of_missing(secret: &GlobalSecret, unsigned: UnsignedDeliveries) {
 }
 
 /// Who takes deliveries, and what the log calls the place where they go.
-struct Way {
+struct Backend {
     destination: Destination,
     #[cfg(feature = "knative")]
     index: Option<Arc<Index>>,
     name: String,
 }
 
-impl Way {
-    /// To the GitRepos of a cluster, which an index keeps at hand if it is to.
+impl Backend {
+    /// The GitRepos of a cluster, which an index keeps at hand if it is to.
     #[cfg_attr(not(feature = "knative"), expect(unused_variables, reason = "there is no index"))]
-    async fn to_cluster(
+    async fn cluster(
         config: &Config,
         metrics: &Arc<Metrics>,
         keeps_index: bool,
@@ -199,7 +199,7 @@ impl Way {
     }
 
     #[cfg(feature = "aws")]
-    async fn to_queues(config: &Config) -> anyhow::Result<Self> {
+    async fn queues(config: &Config) -> anyhow::Result<Self> {
         let aws = crate::aws::config().await;
         let urls = &config.forward_queue_urls;
         let queues = urls.iter().map(|url| Queue::new(aws, url.clone())).collect();
@@ -213,7 +213,7 @@ impl Way {
     }
 
     #[cfg(not(feature = "aws"))]
-    async fn to_queues(config: &Config) -> anyhow::Result<Self> {
+    async fn queues(config: &Config) -> anyhow::Result<Self> {
         match config.forward_queue_urls.first() {
             Some(never) => match *never {},
             None => anyhow::bail!("there are no queues to forward to"),

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use self::asked::SOME_COMMIT;
 pub use self::asked::{Asked, Unusable};
 use crate::{
-    cluster::{ApiError, found::Listed, lookup::Trust},
+    cluster::{ApiError, found::Listed, lookup::Freshness},
     event::{Event, Push},
     gitrepo::GitRepo,
     outcome::printable,
@@ -132,7 +132,7 @@ impl Explanation {
         self.claim = claim(push);
         let found = match receiver
             .lookup()
-            .find(&push.repository, Trust::Verified, Instant::now(), |_| true)
+            .find(&push.repository, Freshness::Now, Instant::now(), |_| true)
             .await
         {
             Ok(found) => found,

@@ -19,7 +19,7 @@ use crate::{
     cluster::{
         ApiError, Cluster, DEADLINE,
         found::{Found, Source},
-        lookup::{Lookup, Trust},
+        lookup::{Freshness, Lookup},
     },
     config::UnsignedDeliveries,
     event::{Event, Push, Repository},
@@ -124,7 +124,8 @@ impl Receiver {
         let mut unavailable = None;
         if let Some(repository) = repository.filter(|_| !judge.globally_verified()) {
             // Confirmed in any case, so that it costs the same whatever is followed.
-            match self.lookup.find(repository, Trust::Unverified, Instant::now(), |_| false).await {
+            match self.lookup.find(repository, Freshness::Earlier, Instant::now(), |_| false).await
+            {
                 Ok(found) => {
                     judge.ask_own_secrets(&found.gitrepos).await;
                     unavailable = found.incomplete;
@@ -171,9 +172,9 @@ impl Receiver {
             // The first delivery of a process waits for the longer of the two, and not for both.
             false => tokio::join!(judged, self.lookup.look_ahead(&push.repository)).0,
         };
-        let trust = if judge.globally_verified() { Trust::Verified } else { Trust::Unverified };
+        let freshness = if judge.globally_verified() { Freshness::Now } else { Freshness::Earlier };
         let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
-        let found = match self.lookup.find(&push.repository, trust, since, follows).await {
+        let found = match self.lookup.find(&push.repository, freshness, since, follows).await {
             Ok(found) => found,
             Err(error) => return not_looked_up(&judge, &error),
         };
@@ -188,8 +189,8 @@ impl Receiver {
         if is_settled || source != Source::Index {
             return plan.outcome(&judge);
         }
-        let trust = if judge.any_verified() { Trust::Verified } else { trust };
-        let confirmed = match self.lookup.confirm(&push.repository, trust).await {
+        let freshness = if judge.any_verified() { Freshness::Now } else { freshness };
+        let confirmed = match self.lookup.confirm(&push.repository, freshness).await {
             Ok(found) => self.plan_and_patch(found, push, &mut judge, progress).await,
             Err(error) => Err(error),
         };
@@ -212,7 +213,7 @@ impl Receiver {
         self.ask_own_secrets(&found, judge, progress).await;
         if found.source == Source::Earlier && judge.any_verified() {
             progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
-            found = self.lookup.confirm(&push.repository, Trust::Verified).await?;
+            found = self.lookup.confirm(&push.repository, Freshness::Now).await?;
             self.ask_own_secrets(&found, judge, progress).await;
         }
         let Found { mut gitrepos, incomplete, .. } = found;

@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{event::Repository, gitrepo::GitRepo};
 
-/// Whether the global secret verifies the delivery that a look-up is for.
+/// How old what is looked up may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trust {
-    /// It does: look now.
-    Verified,
-    /// It does not: anybody may have sent it, so look in what was read a while ago.
-    Unverified,
+pub enum Freshness {
+    /// As it is now: a secret verifies the delivery.
+    Now,
+    /// As it was read for an earlier delivery: anybody may have sent this one.
+    Earlier,
 }
 
 /// Looks GitRepos up.
@@ -68,24 +68,24 @@ impl Lookup {
     pub async fn find(
         &self,
         repository: &Repository,
-        trust: Trust,
+        freshness: Freshness,
         since: Instant,
         wanted: impl Fn(&GitRepo) -> bool,
     ) -> Result<Found, ApiError> {
         if repository.is_nowhere() {
             return Ok(Found::default());
         }
-        let found = match (self.indexed(repository), trust) {
+        let found = match (self.indexed(repository), freshness) {
             // The index gives those of the repository alone.
             (Some(found), _) if found.gitrepos.iter().any(wanted) => return Ok(found),
-            (Some(_), _) => return self.confirm(repository, trust).await,
-            (None, Trust::Verified) => {
+            (Some(_), _) => return self.confirm(repository, freshness).await,
+            (None, Freshness::Now) => {
                 match self.shared_scan.find_since(since, &self.scan, repository).await {
                     Some(found) => found?,
                     None => self.scan.find(repository).await?,
                 }
             }
-            (None, Trust::Unverified) => {
+            (None, Freshness::Earlier) => {
                 self.shared_scan.find_earlier(&self.scan, repository, None, since).await?
             }
         };
@@ -96,10 +96,14 @@ impl Lookup {
     ///
     /// # Errors
     /// As [`Self::find`].
-    pub async fn confirm(&self, repository: &Repository, trust: Trust) -> Result<Found, ApiError> {
-        let found = match trust {
-            Trust::Verified => self.shared_scan.find(&self.scan, repository).await?,
-            Trust::Unverified => {
+    pub async fn confirm(
+        &self,
+        repository: &Repository,
+        freshness: Freshness,
+    ) -> Result<Found, ApiError> {
+        let found = match freshness {
+            Freshness::Now => self.shared_scan.find(&self.scan, repository).await?,
+            Freshness::Earlier => {
                 let held = self.indexed(repository);
                 let now = Instant::now();
                 self.shared_scan.find_earlier(&self.scan, repository, held, now).await?
