@@ -1,6 +1,6 @@
 //! How old what was read may be, and who reads it again: for secrets, look-ups, tokens and remote clusters.
 //!
-//! It knows no limits: each asker says what is good enough (docs/operating.md has all of them in one table).
+//! Each asker says what is good enough (docs/operating.md has all limits in one table).
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,6 +8,9 @@ use std::{
 };
 
 use tokio::time::Instant;
+
+/// For how long it is remembered that a read failed, whatever was to be read: anybody may ask for it again.
+pub(crate) const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// What was read last, and a turnstile: one read at a time.
 #[derive(Debug)]

@@ -20,7 +20,7 @@ use super::remote::Remote;
 use super::{ApiError, client::client, error::unreachable_server, kubeconfig};
 #[cfg(feature = "aws")]
 use crate::aws::eks::TokenSource;
-use crate::remembered::Remembered;
+use crate::remembered::{FAILURE_TTL, Remembered};
 
 /// After what pause the connections that are open count as dead: Lambda freezes the process, and what is on the way
 /// forgets a connection that is idle.
@@ -29,8 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How old the way to the cluster has to be for a 401, or a connection that fails, to make us look for it again.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(10);
 
-/// For how long it is remembered that there is no way: what passes, and what somebody has to put right.
-const FAILURE_TTL: Duration = Duration::from_secs(1);
+/// For how long it is remembered that there is no way, where somebody has to put something right.
 const MISTAKE_TTL: Duration = Duration::from_secs(5);
 
 /// Where the way to the API server is written.

@@ -18,14 +18,14 @@ use super::{
     scanned::{Key, Scanned, Wanted},
     table::Include,
 };
-use crate::{event::Repository, remembered::Remembered};
+use crate::{
+    event::Repository,
+    remembered::{FAILURE_TTL, Remembered},
+};
 
 /// How old a scan may be that confirms what the index does not hold: what has followed for a second is in it, even
 /// where the API server's own cache lags.
 const CONFIRMATION_TTL: Duration = Duration::from_millis(900);
-
-/// How long it is remembered that a scan failed: anybody may ask for one.
-const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// Of how many repositories the GitRepos are read at once for deliveries that anybody may have sent.
 const UNVERIFIED_READS: usize = 4;

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     keys::Secret,
-    remembered::Remembered,
+    remembered::{FAILURE_TTL, Remembered},
     seldom::{May, Seldom},
     signature::{Refusal, Verified},
 };
@@ -29,9 +29,6 @@ const FRESH_READ_INTERVAL: Duration = Duration::from_secs(10);
 /// How many own secrets deliveries that nothing verifies may have read in [`FRESH_READ_INTERVAL`], all of them together,
 /// beside those that are known to be there: a repository has a few, unless somebody makes GitRepos to make us read.
 const STRANGERS_READS: usize = 64;
-
-/// How long it is remembered that a secret could not be read.
-const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// For how many GitRepos that name a missing secret it is remembered that they do.
 const MISSED_BY_LIMIT: usize = 256;
