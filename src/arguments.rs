@@ -88,9 +88,7 @@ impl Command {
         };
         arguments.next().map_or(Ok(command), |next| Err(BadArguments::Unknown(next)))
     }
-}
 
-impl Command {
     fn explain(mut arguments: impl Iterator<Item = String>) -> Result<Self, BadArguments> {
         let (mut file, mut repo, mut git_ref, mut commit, mut json) =
             (None, None, None, None, false);

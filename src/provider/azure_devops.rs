@@ -29,7 +29,7 @@ pub(super) static PROVIDER: Provider = Provider {
 
 /// What every service hook of Azure DevOps sends.
 #[derive(Deserialize)]
-struct Kind {
+struct EventType {
     #[serde(rename = "eventType")]
     event_type: Option<Text>,
     #[serde(rename = "publisherId")]
@@ -38,7 +38,7 @@ struct Kind {
 
 /// Some instances send none of the headers, and some proxies drop them.
 fn is_authenticated_azure(delivery: &Delivery) -> bool {
-    let kind = |json| payload::object::<Kind>(json).ok();
+    let kind = |json| payload::object::<EventType>(json).ok();
     signature::is_basic(delivery)
         && delivery.json().and_then(kind).is_some_and(|kind| kind.publisher_id.is_some())
 }
@@ -85,7 +85,7 @@ struct Moved {
 
 fn parse(_kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
     // Alone first: the `resource` of other events has other fields and types.
-    let Kind { event_type, .. } = payload::object(json)?;
+    let EventType { event_type, .. } = payload::object(json)?;
     match event_type.as_deref() {
         Some("git.push") => {
             let Payload { resource } = payload::object(json)?;

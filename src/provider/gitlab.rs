@@ -28,7 +28,7 @@ pub(super) static PROVIDER: Provider = Provider {
 
 /// What a system hook is about; events of which there is a project's webhook too may have the second name alone.
 #[derive(Deserialize)]
-struct Kind {
+struct EventName {
     event_name: Option<Text>,
     object_kind: Option<Text>,
 }
@@ -87,7 +87,7 @@ fn parse(kind: Option<&str>, json: &[u8]) -> Result<Event, Malformed> {
         Some("Push Hook" | "Tag Push Hook") => push(&payload::object(json)?),
         Some("System Hook") => {
             // Alone first: in other events the same fields have other types, such as `changes` of a merge request.
-            let Kind { event_name, object_kind } = payload::object(json)?;
+            let EventName { event_name, object_kind } = payload::object(json)?;
             match event_name.or(object_kind).as_deref() {
                 Some("push" | "tag_push") => push(&payload::object(json)?),
                 Some("repository_update") => repository_update(payload::object(json)?),
