@@ -11,7 +11,7 @@ use std::{
 use prometheus_client::{
     encoding::{EncodeLabelSet, LabelSetEncoder, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
-    registry::{Registry, Unit},
+    registry::{Metric, Registry, Unit},
 };
 
 use super::{ApiRequest, Emf, Format, format};
@@ -45,107 +45,84 @@ pub struct Metrics {
 impl Metrics {
     /// Makes the figures, all of them zero.
     pub fn new() -> Self {
-        let deliveries: Family<Delivery, Counter> = Family::default();
-        let durations =
-            Family::new_with_constructor((|| Histogram::new(DURATION_BUCKETS)) as fn() -> _);
-        let patched = Counter::default();
-        let lost: Family<Provider, Counter> = Family::default();
-        let not_queued: Family<Provider, Counter> = Family::default();
-        let messages_failed = Counter::default();
-        let requests: Family<ApiRequest, Counter> = Family::default();
-        let queue_messages: Family<QueueOf, Counter> = Family::default();
-        let queue_failures: Family<QueueOf, Counter> = Family::default();
-        let queue_age: Family<QueueOf, Gauge<f64, AtomicU64>> = Family::default();
-        let index_size = Gauge::default();
-        let index_age = Gauge::default();
-
         let mut registry = Registry::with_prefix("fleet_webhook");
-        registry.register("deliveries", "Deliveries answered", deliveries.clone());
-        registry.register_with_unit(
-            "delivery_duration",
-            "Time from a delivery's head to its answer",
-            Unit::Seconds,
-            durations.clone(),
-        );
-        registry.register("gitrepos_patched", "GitRepos patched", patched.clone());
-        registry.register(
-            "deliveries_failed_after_answer",
-            "Deliveries answered in_progress of which a patch then failed for good",
-            lost.clone(),
-        );
-        registry.register(
-            "deliveries_not_queued",
-            "Deliveries that the retry queue did not take: their senders were told to send them again",
-            not_queued.clone(),
-        );
-        registry.register(
-            "messages_failed",
-            "Messages of the queue that hold no delivery: they go to its dead letters",
-            messages_failed.clone(),
-        );
-        registry.register(
-            "kubernetes_requests",
-            "Requests to the API server; code <error> where no answer came",
-            requests.clone(),
-        );
-        registry.register(
-            "queue_messages_received",
-            "Messages taken out of an SQS queue",
-            queue_messages.clone(),
-        );
-        registry.register(
-            "queue_failures",
-            "Reads of an SQS queue that failed, and messages that stayed in it",
-            queue_failures.clone(),
-        );
-        registry.register_with_unit(
-            "queue_message_age",
-            "Age of the oldest message that was received last",
-            Unit::Seconds,
-            queue_age.clone(),
-        );
-        registry.register("index_gitrepos", "GitRepos held by the index", index_size.clone());
-        registry.register_with_unit(
-            "index_age",
-            "Time since the API server last confirmed the index; NaN while there is none to use",
-            Unit::Seconds,
-            index_age.clone(),
-        );
-        registry.register(
-            "build",
-            "The program",
-            Info::new([("version", env!("CARGO_PKG_VERSION"))]),
-        );
-        // A counter that is born with its first event shows Prometheus no increase.
-        for provider in PROVIDERS {
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", version);
+        let histogram: fn() -> Histogram = || Histogram::new(DURATION_BUCKETS);
+        let metrics = Self {
+            deliveries: counted(&mut registry, "deliveries", "Deliveries answered"),
+            durations: in_seconds(
+                &mut registry,
+                "delivery_duration",
+                "Time from a delivery's head to its answer",
+                Family::new_with_constructor(histogram),
+            ),
+            patched: counted(&mut registry, "gitrepos_patched", "GitRepos patched"),
+            lost: counted(
+                &mut registry,
+                "deliveries_failed_after_answer",
+                "Deliveries answered in_progress of which a patch then failed for good",
+            ),
+            not_queued: counted(
+                &mut registry,
+                "deliveries_not_queued",
+                "Deliveries that the retry queue did not take: their senders were told to send them again",
+            ),
+            messages_failed: counted(
+                &mut registry,
+                "messages_failed",
+                "Messages of the queue that hold no delivery: they go to its dead letters",
+            ),
+            requests: counted(
+                &mut registry,
+                "kubernetes_requests",
+                "Requests to the API server; code <error> where no answer came",
+            ),
+            queue_messages: counted(
+                &mut registry,
+                "queue_messages_received",
+                "Messages taken out of an SQS queue",
+            ),
+            queue_failures: counted(
+                &mut registry,
+                "queue_failures",
+                "Reads of an SQS queue that failed, and messages that stayed in it",
+            ),
+            queue_age: in_seconds(
+                &mut registry,
+                "queue_message_age",
+                "Age of the oldest message that was received last",
+                Family::default(),
+            ),
+            index_size: counted(&mut registry, "index_gitrepos", "GitRepos held by the index"),
+            index_age: in_seconds(
+                &mut registry,
+                "index_age",
+                "Time since the API server last confirmed the index; NaN while there is none to use",
+                Gauge::default(),
+            ),
+            index_confirmed: Mutex::new(None),
+            embedded: None,
+            registry,
+        };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// A counter that is born with its first event shows Prometheus no increase.
+    fn begin_at_zero(&self) {
+        for provider in PROVIDERS.iter().map(|provider| provider.name) {
             for kind in
                 [Kind::Accepted, Kind::Ignored, Kind::Queued, Kind::Unauthorized, Kind::Unavailable]
             {
-                let series = Delivery { provider: provider.name, outcome: kind.name() };
-                drop(deliveries.get_or_create(&series));
+                let series = Delivery { provider, outcome: kind.name() };
+                drop(self.deliveries.get_or_create(&series));
             }
-            drop(lost.get_or_create(&Provider { provider: provider.name }));
-            drop(not_queued.get_or_create(&Provider { provider: provider.name }));
+            drop(self.lost.get_or_create(&Provider { provider }));
+            drop(self.not_queued.get_or_create(&Provider { provider }));
         }
         for verb in ["get", "list", "patch", "watch"] {
-            drop(requests.get_or_create(&ApiRequest { verb, code: None }));
-        }
-        Self {
-            registry,
-            deliveries,
-            durations,
-            patched,
-            lost,
-            not_queued,
-            messages_failed,
-            requests,
-            queue_messages,
-            queue_failures,
-            queue_age,
-            index_size,
-            index_age,
-            index_confirmed: Mutex::new(None),
-            embedded: None,
+            drop(self.requests.get_or_create(&ApiRequest { verb, code: None }));
         }
     }
 
@@ -237,6 +214,19 @@ impl Metrics {
             Format::Text => format::text_of(&text),
         }
     }
+}
+
+/// Registers a number that begins at zero.
+fn counted<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    let figure = M::default();
+    registry.register(name, help, figure.clone());
+    figure
+}
+
+/// Registers what is measured in seconds.
+fn in_seconds<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, figure: M) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, figure.clone());
+    figure
 }
 
 impl Default for Metrics {
