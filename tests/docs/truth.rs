@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fs, process::Command};
 
-use fleet_webhook::config::{VARIABLES, Variable};
+use fleet_webhook::{
+    config::{VARIABLES, Variable},
+    telemetry::{Format, Metrics},
+};
 use serde_json::{Map, Value};
 
 use crate::{
@@ -46,7 +49,7 @@ fn is_variable(text: &str) -> bool {
 fn every_outcome_and_reason_is_promised_and_explained() {
     for page in ["docs/contract.md", "docs/nothing-happens.md"] {
         let text = read(page);
-        for name in named("src/outcome.rs").into_iter().chain(named("src/reason.rs")) {
+        for name in named("src/outcome/kind.rs").into_iter().chain(named("src/reason.rs")) {
             assert!(text.contains(&format!("`{name}`")), "{name} is not in {page}");
         }
     }
@@ -78,15 +81,14 @@ fn named(file: &str) -> Vec<String> {
 #[test]
 fn every_figure_is_on_the_operating_page() {
     let page = read("docs/operating.md");
-    let source = sources("src/telemetry").join("\n");
-    let registered = source.split("register(").skip(1).filter_map(|rest| rest.split('"').nth(1));
-    let figures: Vec<&str> = registered.collect();
-    assert!(figures.len() > 5, "they are found: {figures:?}");
+    let rendered = Metrics::new().render(Format::OpenMetrics);
+    let figures: Vec<&str> = rendered
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next())
+        .collect();
+    assert!(figures.len() > 5, "they are found: {rendered}");
     for figure in figures {
-        assert!(
-            page.contains(&format!("`fleet_webhook_{figure}")),
-            "{figure} is not in docs/operating.md"
-        );
+        assert!(page.contains(&format!("`{figure}")), "{figure} is not in docs/operating.md");
     }
 }
 
