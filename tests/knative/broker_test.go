@@ -46,13 +46,13 @@ func keepsEachPushOfAnOutage(t *testing.T, here *outage) {
 	here.begins(t)
 	senders := sync.WaitGroup{}
 	for number := range repositories {
-		for push := range pushes {
-			senders.Add(1)
-			go func() {
-				defer senders.Done()
+		senders.Add(1)
+		go func() {
+			defer senders.Done()
+			for push := range pushes { // one after the other, as they are made
 				here.queues(t, repository(number), push+1)
-			}()
-		}
+			}
+		}()
 	}
 	senders.Wait()
 	here.ends()
