@@ -91,3 +91,15 @@ func (d *door) is(shut bool) {
 	}
 	d.inside = nil
 }
+
+// nowhere is a kubeconfig for an API server that is not there.
+func nowhere(t *testing.T) string {
+	t.Helper()
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	text := `{"clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}], "contexts": [{"name": "a",
+		"context": {"cluster": "a", "user": "a"}}], "users": [{"name": "a", "user": {"token": "a"}}], "current-context": "a"}`
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return kubeconfig
+}
