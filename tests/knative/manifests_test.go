@@ -105,6 +105,22 @@ func TestKnativeRefusesWhatItIsKnownToRefuse(t *testing.T) {
 	}
 }
 
+// Knative's proxy lets deliveries wait for a place, and for that long the program's DEADLINE does not run.
+func TestNoDeliveryWaitsWhereItsDeadlineDoesNotRunYet(t *testing.T) {
+	var service serving.Service
+	text := find(t, render(t, manifests), "serving.knative.dev/v1", "Service").text
+	if err := yaml.Unmarshal(text, &service); err != nil {
+		t.Fatal(err)
+	}
+	revision := service.Spec.Template
+	if places := revision.Spec.GetContainerConcurrency(); places != 0 {
+		t.Errorf("there are %d places", places)
+	}
+	if target := revision.Annotations["autoscaling.knative.dev/target"]; target != "100" {
+		t.Errorf("another instance comes at %q at once", target)
+	}
+}
+
 func TestEverythingGoesToTheNamespaceThatIsNamed(t *testing.T) {
 	for folder, namespace := range everything(t) {
 		for _, object := range render(t, folder) {
