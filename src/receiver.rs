@@ -162,7 +162,8 @@ impl Receiver {
         let since = Instant::now();
         let judged = async {
             progress.note_step(format!("reading the global secret from {}", self.secrets.place()));
-            let judge = Judge::new(&self.secrets, sender, self.unsigned).await;
+            let judge = Judge::new(&self.secrets, sender, self.unsigned);
+            let judge = DEADLINE.scope(progress.secrets_deadline(), judge).await;
             progress.note_standing(judge.standing());
             progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
             judge
@@ -234,7 +235,8 @@ impl Receiver {
 
     async fn ask_own_secrets(&self, found: &Found, judge: &mut Judge<'_>, progress: &Progress) {
         progress.note_step(format!("reading GitRepos' own secrets from {}", self.cluster.whom()));
-        judge.ask_own_secrets(&found.gitrepos).await;
+        let asked = judge.ask_own_secrets(&found.gitrepos);
+        DEADLINE.scope(progress.secrets_deadline(), asked).await;
         progress.note_standing(judge.standing());
     }
 }

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 use super::order::Times;
 use crate::outcome::Standing;
 
+/// What is kept of the deadline, a quarter at most, for what other secrets govern while one cannot be read.
+const TIME_FOR_OTHERS: Duration = Duration::from_secs(2);
+
 /// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
 const TAKE_BACK_TIME: Duration = Duration::from_millis(600);
 
@@ -135,6 +138,12 @@ impl Progress {
     /// By when it has to be answered.
     pub const fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// By when secrets have to be read: what another one governs is still to be patched then.
+    pub(super) fn secrets_deadline(&self) -> Instant {
+        let whole = self.deadline.saturating_duration_since(self.came.1);
+        self.deadline - TIME_FOR_OTHERS.min(whole / 4)
     }
 
     /// Whether nothing goes on after the deadline.

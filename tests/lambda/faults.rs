@@ -7,7 +7,7 @@ use crate::{
     on_both,
     support::{
         between::{Between, Fate},
-        github::SECRET,
+        github::{NEW, SECRET},
         lambda::Lambda,
         space::Space,
     },
@@ -16,7 +16,11 @@ use crate::{
 on_both!(
     #[ignore = "needs the Lambda emulator: tests/README.md"]
     a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push,
+    a_secret_that_cannot_be_read_stops_no_gitrepo_that_another_governs,
 );
+
+/// More often than a function asks for anything in its time.
+const EACH_TIME: usize = 50;
 
 async fn a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push(space: &Space) {
     let follows = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });
@@ -48,5 +52,31 @@ async fn a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push(spa
             assert_eq!(space.commit("shop").await.as_deref(), Some(&*commit), "{part} {fate:?}");
             assert!(between.is_done(), "{part} was not asked for");
         }
+    }
+}
+
+async fn a_secret_that_cannot_be_read_stops_no_gitrepo_that_another_governs(space: &Space) {
+    space.gitrepo("global", space.follows_main()).await;
+    let mut follows = space.follows_main();
+    follows["webhookSecret"] = json!("own");
+    space.gitrepo("own", follows).await;
+    space.secret(&space.apps, "own", json!({ "github": "own secret" })).await;
+    space.github_secret().await;
+    for (secret, governed, signed_with) in
+        [("/secrets/gitjob-webhook", "own", "own secret"), ("/secrets/own", "global", SECRET)]
+    {
+        let between = Between::start(space).await;
+        let variables = [("KUBECONFIG", &*between.kubeconfig), ("FLEET_NAMESPACE", &*space.fleet)];
+        for _ in 0..EACH_TIME {
+            between.order(Method::GET, secret, Fate::Silence);
+        }
+        let lambda = Lambda::start(&variables).await;
+
+        let answer = lambda.push(space, signed_with, NEW).await;
+
+        // What cannot be judged has to come again.
+        assert_eq!(answer.status, 503, "{secret} {}", lambda.log());
+        assert_eq!(answer.body["patched"][0]["name"], governed, "{secret} {}", lambda.log());
+        assert_eq!(space.commit(governed).await.as_deref(), Some(NEW), "{secret}");
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     on_both,
     support::{
         api_server::Fault,
+        between::{Between, Fate},
         function::Function,
         github::{NEW, NEWER},
         space::Space,
@@ -21,7 +22,11 @@ on_both!(
     without_a_cache_each_delivery_reads_each_secret_once,
     two_floods_of_forged_deliveries_read_a_gitrepos_own_secret_once,
     a_secret_that_verifies_nothing_is_named_with_its_key_once_however_many_deliveries_come,
+    a_global_secret_that_cannot_be_read_stops_no_gitrepo_with_its_own,
 );
+
+/// More often than a function asks for anything in its time.
+const EACH_TIME: usize = 50;
 
 const GLOBAL: &str = "global secret";
 const OWN: &str = "own secret";
@@ -135,6 +140,24 @@ async fn a_secret_that_verifies_nothing_is_named_with_its_key_once_however_many_
     assert_eq!(space.writes(), []);
 }
 
+async fn a_global_secret_that_cannot_be_read_stops_no_gitrepo_with_its_own(space: &Space) {
+    following(space, "own", Some("own")).await;
+    space.secret(&space.apps, "own", json!({ "github": OWN })).await;
+    for (fate, commit) in [(Fate::Refused(500, None), NEW), (Fate::Silence, NEWER)] {
+        let between = Between::start(space).await;
+        for _ in 0..EACH_TIME {
+            between.order(Method::GET, "/secrets/gitjob-webhook", fate);
+        }
+        let variables = [("KUBECONFIG", &*between.kubeconfig), ("DEADLINE", "8s")];
+        let function = Function::start(space, &variables).await;
+
+        let answer = function.push(space, OWN, "refs/heads/main", commit).await;
+
+        assert_eq!(answer.outcome(), "accepted", "{fate:?} {}", function.log());
+        assert_eq!(space.commit("own").await.as_deref(), Some(commit));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forbidden_secret_of_a_gitrepo_is_read_once_however_many_deliveries_are_forged() {
     let space = Space::embedded().await;
@@ -176,20 +199,6 @@ async fn a_secret_that_cannot_be_read_is_answered_so_that_the_push_comes_again()
             assert_eq!(space.writes(), [], "{fault:?}");
         }
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_global_secret_that_cannot_be_read_stops_no_gitrepo_with_its_own() {
-    let space = Space::embedded().await;
-    following(&space, "own", Some("own")).await;
-    space.secret(&space.apps, "own", json!({ "github": OWN })).await;
-    space.fail(Fault::always(Method::GET, "/secrets/gitjob-webhook", 500));
-    let function = Function::start(&space, &[]).await;
-
-    let answer = function.push(&space, OWN, "refs/heads/main", NEW).await;
-
-    assert_eq!((answer.status, answer.outcome()), (200, "accepted"), "{}", function.log());
-    assert_eq!(space.commit("own").await.as_deref(), Some(NEW));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
