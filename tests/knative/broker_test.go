@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	duck "knative.dev/eventing/pkg/apis/duck/v1"
+	"knative.dev/eventing/pkg/apis/feature"
 	messaging "knative.dev/eventing/pkg/apis/messaging/v1"
 )
 
@@ -27,6 +28,7 @@ func TestTheShippedBroker(t *testing.T) {
 	for sentence, holds := range map[string]func(*testing.T, *outage){
 		"keeps each push of an outage, and all are announced after it": keepsEachPushOfAnOutage,
 		"keeps nothing without its annotation":                         keepsNothingWithoutItsAnnotation,
+		"keeps nothing where senders need a token":                     keepsNothingWhereSendersNeedAToken,
 		"may bring structured events":                                  mayBringStructuredEvents,
 		"brings dead letters after all tries, and as often":            bringsDeadLettersAfterAllTriesAndAsOften,
 		"is trusted with the authority that the SinkBinding injects":   isTrustedWithTheAuthorityThatTheSinkBindingInjects,
@@ -66,6 +68,19 @@ func keepsNothingWithoutItsAnnotation(t *testing.T, here *outage) {
 	here.begins(t)
 	if status, outcome := here.push(t, repository(0), 1); status != http.StatusServiceUnavailable || outcome != "unavailable" {
 		t.Errorf("%d %s", status, outcome)
+	}
+}
+
+// docs/retry-queue.md says so.
+func keepsNothingWhereSendersNeedAToken(t *testing.T, here *outage) {
+	here.broker.features = feature.Flags{feature.OIDCAuthentication: feature.Enabled}
+	here.follows(t, repository(0))
+	here.begins(t)
+	if status, outcome := here.push(t, repository(0), 1); status != http.StatusServiceUnavailable || outcome != "unavailable" {
+		t.Errorf("%d %s", status, outcome)
+	}
+	if log := here.service.logged(); !strings.Contains(log, "the retry queue answered 401") {
+		t.Errorf("it does not say why:\n%s", log)
 	}
 }
 

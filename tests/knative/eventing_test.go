@@ -27,8 +27,10 @@ import (
 	duck "knative.dev/eventing/pkg/apis/duck/v1"
 	eventingkeys "knative.dev/eventing/pkg/apis/eventing"
 	eventing "knative.dev/eventing/pkg/apis/eventing/v1"
+	"knative.dev/eventing/pkg/apis/feature"
 	messaging "knative.dev/eventing/pkg/apis/messaging/v1"
 	sources "knative.dev/eventing/pkg/apis/sources/v1"
+	"knative.dev/eventing/pkg/auth"
 	"knative.dev/eventing/pkg/broker"
 	"knative.dev/eventing/pkg/broker/filter"
 	"knative.dev/eventing/pkg/broker/ingress"
@@ -58,8 +60,9 @@ type mtBroker struct {
 	binding   sources.SinkBinding
 	informers externalversions.SharedInformerFactory
 	filter    string
-	secured   *tls.Config // as where Knative is told to encrypt
-	authority *string     // behind that
+	secured   *tls.Config   // as where Knative is told to encrypt
+	authority *string       // behind that
+	features  feature.Flags // none, as by default
 }
 
 // shipped is that Broker of the manifests in testdata/retry, before anything serves.
@@ -78,15 +81,16 @@ func shipped(t *testing.T) *mtBroker {
 func (m *mtBroker) serves(t *testing.T) {
 	t.Helper()
 	log, meters, traces := zap.NewNop(), otel.GetMeterProvider(), otel.GetTracerProvider()
-	asIs := func(ctx context.Context) context.Context { return ctx } // no feature is switched on
+	featured := func(ctx context.Context) context.Context { return feature.ToContext(ctx, m.features) }
 	brokers, triggers := m.informers.Eventing().V1().Brokers(), m.informers.Eventing().V1().Triggers()
 	filtering, err := filter.NewHandler(log, nil, nil, triggers, brokers, m.informers.Messaging().V1().Subscriptions(), nil,
-		asIs, meters, traces)
+		featured, meters, traces)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.filter = serveHTTP(t, filtering, nil)
-	taking, err := ingress.NewHandler(log, broker.TTLDefaulter(log, 255), brokers, nil, nil, nil, asIs, meters, traces)
+	taking, err := ingress.NewHandler(log, broker.TTLDefaulter(log, 255), brokers, &auth.Verifier{}, nil, nil, featured,
+		meters, traces)
 	if err != nil {
 		t.Fatal(err)
 	}
