@@ -1,7 +1,5 @@
 //! The slice of Fleet's `GitRepo` that is read, and what it means to follow a push.
 
-#![allow(clippy::duplicated_attributes, reason = "each printer column is an attribute of its own")]
-
 use jiff::Timestamp;
 use kube::CustomResource;
 use serde::{Deserialize, Serialize};
@@ -26,9 +24,7 @@ const DEFAULT_BRANCH: &str = "master";
     namespaced,
     status = "GitRepoStatus",
     derive = "PartialEq",
-    schema = "disabled",
-    printcolumn(name = "Repo", type_ = "string", json_path = ".spec.repo"),
-    printcolumn(name = "Commit", type_ = "string", json_path = ".status.commit")
+    schema = "disabled"
 )]
 #[serde(default, rename_all = "camelCase")]
 pub struct GitRepoSpec {

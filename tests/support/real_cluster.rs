@@ -32,7 +32,7 @@ fn program() -> PathBuf {
     tool("cluster")
 }
 
-/// The CRD of our own type, with the fields that it has; the API server drops all others.
+/// The CRD of our own type, with Fleet's columns and the fields that it has; the API server drops all others.
 fn definition() -> Value {
     let text = json!({ "type": "string", "nullable": true });
     let fields = |names: &[&str]| {
@@ -40,7 +40,11 @@ fn definition() -> Value {
             names.iter().map(|name| ((*name).to_owned(), text.clone())).collect();
         json!({ "type": "object", "nullable": true, "properties": fields })
     };
+    let column =
+        |name: &str, path: &str| json!({ "name": name, "type": "string", "jsonPath": path });
     let mut crd = json!(GitRepo::crd());
+    crd["spec"]["versions"][0]["additionalPrinterColumns"] =
+        json!([column("Repo", ".spec.repo"), column("Commit", ".status.commit")]);
     crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({
         "type": "object",
         "properties": {
