@@ -160,7 +160,7 @@ impl Message {
     ///
     /// # Errors
     /// [`NoDelivery`]
-    pub fn unpack(json: &[u8]) -> Result<Self, NoDelivery> {
+    fn unpack(json: &[u8]) -> Result<Self, NoDelivery> {
         Self::unpack_within(0, json)
     }
 

@@ -134,20 +134,7 @@ impl SecretStore {
             Some((known, _, check)) if is_same(known, outcome) => check.clone(),
             _ => Check::of(outcome, &verify),
         };
-        let mut was_read = false;
-        let outcome = kept.outcome.get_keeping(
-            |last, age| self.is_good(of, asker, &kept, &check(last), last, age),
-            async {
-                if !self.may_read(of, asker, &kept) {
-                    return Err(Arc::new(ReadError::Postponed));
-                }
-                was_read = true;
-                self.read(of).await
-            },
-            |last, age, read| self.replaces(last, age, read),
-        );
-        let outcome = outcome.await;
-        self.note(of, &outcome);
+        let (outcome, was_read) = self.current(of, asker, &kept, &check).await;
         if was_read && matches!(as_ref(&outcome), Err(ReadError::Missing)) {
             kept.note_missed_by(asker.gitrepos);
         }
@@ -161,6 +148,31 @@ impl SecretStore {
             kept.rereads.may(self.reread_interval(of));
         }
         check
+    }
+
+    /// What there is of a secret for this asker, and whether it was read for it.
+    async fn current(
+        &self,
+        of: SecretOf<'_>,
+        asker: Asker<'_>,
+        kept: &Kept,
+        check: impl Fn(&Outcome) -> Check,
+    ) -> (Outcome, bool) {
+        let mut was_read = false;
+        let outcome = kept.outcome.get_keeping(
+            |last, age| self.is_good(of, asker, kept, &check(last), last, age),
+            async {
+                if !self.may_read(of, asker, kept) {
+                    return Err(Arc::new(ReadError::Postponed));
+                }
+                was_read = true;
+                self.read(of).await
+            },
+            |last, age, read| self.replaces(last, age, read),
+        );
+        let outcome = outcome.await;
+        self.note(of, &outcome);
+        (outcome, was_read)
     }
 
     /// Tells whether the global secret is there now, for the log.
