@@ -13,9 +13,10 @@ import (
 func TestWhoeverSendsTooMuchThroughAProxyIsToldSo(t *testing.T) {
 	t.Parallel()
 	service := served(t, "KUBECONFIG="+nowhere(t), "MAX_BODY_BYTES=65536", "FLEET_NAMESPACE=fleet")
+	knative, _ := queueProxy(t, service.url)
 	for name, proxy := range map[string]string{
 		"Go's":      serveHTTP(t, httputil.NewSingleHostReverseProxy(parsed(t, service.url).URL()), nil),
-		"Knative's": queueProxy(t, service.url),
+		"Knative's": knative,
 	} {
 		t.Run(name, func(t *testing.T) { tellsWhoeverSendsTooMuch(t, proxy) })
 	}
