@@ -256,6 +256,10 @@ impl Ways {
         }
         let interval = method == Method::PATCH && !uri.contains("/status");
         let commit = announced(&body);
+        if method == Method::GET && uri.contains("/gitrepos") && !uri.contains("includeObject") {
+            let look = (self.process.life, world.millis());
+            world.seen().looked.push(look);
+        }
         let request = Request::from_parts(parts, Body::from(body));
         let Ok(response) = world.server.service().oneshot(request).await;
         let response = response.map(Body::new);

@@ -10,6 +10,9 @@ use crate::{conditions::Conditions, git::Push, gitrepos::Made, world::Seen};
 /// scan that is shared.
 const KNOWN_AFTER: u64 = 1500;
 
+/// How late a watch may bring what has changed.
+const WATCH_LAG: u64 = 100;
+
 /// A second, and what clocks may differ by.
 const CLOSE: u64 = 1000;
 const CLOCKS: u64 = 800;
@@ -102,6 +105,14 @@ pub fn judge(
             verdict.exempt += 1;
             continue;
         }
+        let looked = |life: usize, at: u64| {
+            let looked = seen.looked.iter().find(|(who, when)| *who == life && *when >= at);
+            looked.map_or(at + WATCH_LAG, |(_, when)| *when)
+        };
+        if at.is_some_and(|at| at < last && looked_too_late(conditions, &ours, at, told, looked)) {
+            verdict.exempt += 1;
+            continue;
+        }
         if at.is_none_or(|at| at < last) {
             let what = format!(
                 "{name} is at {announced:?} and not at push {} of {}",
@@ -125,6 +136,26 @@ fn came_at_once(conditions: &Conditions, receipts: &[Receipt], earlier: Push, la
     let close = if conditions.clocks_differ { CLOSE + CLOCKS } else { CLOSE };
     of(earlier).any(|earlier| {
         of(later).any(|later| earlier.life != later.life && earlier.at.abs_diff(later.at) <= close)
+    })
+}
+
+/// Whether a push of the same second was announced by another process before the one that received `earlier` looked: that
+/// cannot know which of the two is later.
+fn looked_too_late(
+    conditions: &Conditions,
+    receipts: &[Receipt],
+    earlier: Push,
+    announced_at: impl Fn(Push) -> Option<u64>,
+    looked: impl Fn(usize, u64) -> u64,
+) -> bool {
+    let close = if conditions.clocks_differ { CLOSE + CLOCKS } else { CLOSE };
+    let fresh = || receipts.iter().filter(|receipt| !receipt.queued);
+    fresh().filter(|receipt| receipt.push == earlier).any(|first| {
+        fresh().filter(|receipt| receipt.push > earlier).any(|later| {
+            first.life != later.life
+                && first.at.abs_diff(later.at) <= close
+                && announced_at(later.push).is_some_and(|at| at <= looked(first.life, first.at))
+        })
     })
 }
 

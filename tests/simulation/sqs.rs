@@ -95,8 +95,14 @@ impl Sqs {
     fn send(&self, world: &World, place: usize, body: &str) {
         let mut chance = world.chance_of_message();
         world.log(format!("{:?} is queued", told_by(body.as_bytes())));
-        self.messages().push(Message {
-            id: chance.below(u64::MAX),
+        let mut messages = self.messages();
+        // Two that come at once draw the same numbers.
+        let mut id = chance.below(u64::MAX);
+        while messages.iter().any(|message| message.id == id) {
+            id += 1;
+        }
+        messages.push(Message {
+            id,
             body: body.to_owned(),
             chance,
             order: 0,
@@ -107,6 +113,7 @@ impl Sqs {
             receipt: String::new(),
             noted: None,
         });
+        drop(messages);
         self.stirred.notify_waiters();
     }
 

@@ -43,6 +43,8 @@ pub struct Seen {
     pub first_announced: BTreeMap<String, String>,
     /// When a commit was announced to a GitRepo for the first time.
     pub announced_at: BTreeMap<(String, String), u64>,
+    /// Which process has read GitRepos themselves, and when.
+    pub looked: Vec<(usize, u64)>,
     /// From which GitRepos a process could not take the interval back at once.
     pub left: BTreeSet<String>,
     lives: usize,
@@ -307,8 +309,9 @@ impl World {
     }
 
     pub fn log(&self, what: impl Display) {
-        let at = self.millis();
-        self.seen().log.push(format!("{at:>6} {what}"));
+        let line = format!("{:>6} {what}", self.millis());
+        tracing::info!("{line}");
+        self.seen().log.push(line);
     }
 
     pub fn violation(&self, what: String) {
