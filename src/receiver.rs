@@ -212,9 +212,11 @@ impl Receiver {
         progress: &Progress,
     ) -> Result<Plan, ApiError> {
         self.ask_own_secrets(&found, judge, progress).await;
+        let mut earlier = Vec::new();
         if found.source == Source::Earlier && judge.any_verified() {
             progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
-            found = self.lookup.confirm(&push.repository, Freshness::Now).await?;
+            let now = self.lookup.confirm(&push.repository, Freshness::Now).await?;
+            earlier = std::mem::replace(&mut found, now).gitrepos;
             self.ask_own_secrets(&found, judge, progress).await;
         }
         let Found { mut gitrepos, incomplete, .. } = found;
@@ -225,7 +227,7 @@ impl Receiver {
             Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases)
         });
         progress.note_step(format!("patching GitRepos in {}", self.cluster.whom()));
-        Box::pin(self.carry_out(&mut plan, judge, push, progress)).await;
+        Box::pin(self.carry_out(&mut plan, &earlier, judge, push, progress)).await;
         #[cfg(feature = "knative")]
         if let Some(notices) = &self.notices {
             notices.tell(judge, &gitrepos, push);

@@ -220,6 +220,11 @@ fn without_mend_l5_an_interval_that_was_cut_off_is_left_without_a_commit() {
 }
 
 #[test]
+fn without_mend_l7_what_a_first_look_showed_is_forgotten() {
+    holds(102_013);
+}
+
+#[test]
 fn who_looks_after_a_later_push_of_its_second_was_announced_is_left_open() {
     for seed in [7843, 104_864, 124_105] {
         holds(seed);

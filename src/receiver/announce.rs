@@ -16,7 +16,7 @@ use super::{
 use crate::{
     cluster::{ApiError, CONCURRENT_REQUESTS, FIRST_PAUSE, LONGEST_PAUSE, tell_trouble},
     event::{Push, Repository},
-    gitrepo::GitRepo,
+    gitrepo::{GitRepo, Move},
     outcome::Fate,
     reason::Reason,
     verdict::{Judge, Planned, Verdict},
@@ -68,10 +68,12 @@ enum Unannounced {
 }
 
 impl Receiver {
-    /// Patches what is planned, all at once and each for itself; one that fails stops no other.
+    /// Patches what is planned, all at once and each for itself; one that fails stops no other. `earlier` is how GitRepos
+    /// were when they were first looked at, if that was not how the plan was made.
     pub(super) async fn carry_out(
         &self,
         plan: &mut Plan,
+        earlier: &[GitRepo],
         judge: &Judge<'_>,
         push: &Push,
         progress: &Progress,
@@ -90,6 +92,7 @@ impl Receiver {
         }
         let announced = stream::iter(planned).map(|planned| {
             let mut announcement = Announcement::new(self, judge, push, progress, planned);
+            announcement.look_back(earlier);
             // Boxed, so that those which wait for a place take none of the memory of a request.
             Box::pin(async move {
                 let outcome = announcement.announce().await;
@@ -133,6 +136,14 @@ impl<'a> Announcement<'a> {
             troubled: false,
             pause: FIRST_PAUSE,
         }
+    }
+
+    /// Takes note of how its GitRepo was `earlier`.
+    fn look_back(&mut self, earlier: &[GitRepo]) {
+        let (gitrepo, follows) = (self.planned.gitrepo(), self.planned.follows());
+        let is_it =
+            |it: &&GitRepo| it.metadata.uid.is_some() && it.metadata.uid == gitrepo.metadata.uid;
+        self.seen.was_there = earlier.iter().filter(is_it).any(|it| is_there(it, follows));
     }
 
     /// Announces within the limits. A polling interval that was set for a commit which does not come is taken back.
@@ -179,8 +190,7 @@ impl<'a> Announcement<'a> {
     /// Announces if it is our turn. What was found a while ago decides nothing else than that.
     async fn round(&mut self) -> Result<Round, Unannounced> {
         let (gitrepo, follows) = (self.planned.gitrepo(), self.planned.follows());
-        let begins_there = follows.before.as_ref().is_some_and(|before| gitrepo.announces(before));
-        self.seen.was_there |= begins_there || gitrepo.announces(&follows.after);
+        self.seen.was_there |= is_there(gitrepo, follows);
         let times = Times { looked: self.looked, ..self.progress.times() };
         match self.receiver.history.turn(gitrepo, follows, self.seen, times) {
             Turn::Announce => self.attempt().await,
@@ -274,6 +284,12 @@ impl<'a> Announcement<'a> {
             self.progress.troubled.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
+
+/// Whether a GitRepo is where a push begins, or ends.
+fn is_there(gitrepo: &GitRepo, follows: &Move) -> bool {
+    let begins_there = follows.before.as_ref().is_some_and(|before| gitrepo.announces(before));
+    begins_there || gitrepo.announces(&follows.after)
 }
 
 /// Whether a GitRepo deploys the pushed repository still. One that the payload names without its host has to be where
