@@ -65,6 +65,17 @@ impl Outcome {
         self
     }
 
+    /// Of a delivery whose sender was told that it is kept: one that is refused by what may have been read before it came
+    /// is not refused for good.
+    pub(crate) fn refused_too_early(mut self) -> Self {
+        if self.kind == Kind::Unauthorized {
+            self.kind = Kind::Unavailable;
+            let why = self.detail.as_deref().unwrap_or("unverified");
+            self.detail = Some(format!("{why}, by what may have been read before it came"));
+        }
+        self
+    }
+
     /// Says why nothing is done for a push, if nothing else is said of it.
     pub(crate) fn explained(self) -> Self {
         if self.kind != Kind::Ignored || self.detail.is_some() {

@@ -225,6 +225,11 @@ fn without_mend_l7_what_a_first_look_showed_is_forgotten() {
 }
 
 #[test]
+fn without_mend_l8_what_is_queued_is_refused_by_what_was_read_before_it_came() {
+    holds(114_531);
+}
+
+#[test]
 fn who_looks_after_a_later_push_of_its_second_was_announced_is_left_open() {
     for seed in [7843, 104_864, 124_105] {
         holds(seed);

@@ -139,7 +139,8 @@ impl Service {
     }
 
     /// Takes a delivery that waited in a queue, whose proof is judged as of `judged_at`; it has to come again if the
-    /// outcome is `unavailable`. It is never handed over again.
+    /// outcome is `unavailable`, as it is where what refuses it may be older than the delivery. It is never handed over
+    /// again.
     pub(super) async fn take_again(
         &self,
         message: Message,
@@ -158,6 +159,11 @@ impl Service {
             let progress = Arc::new(progress.ending_at_deadline());
             let received = Arc::new(Received::new(delivery, room));
             let outcome = service.receive(received, progress, &arrival.trace).await;
+            let refusal_lasts = service.destination.secrets().refusal_lasts();
+            let outcome = match now.duration_since(waited_since) < refusal_lasts {
+                true => outcome.refused_too_early(),
+                false => outcome,
+            };
             let outcome = Outcome { waited_since: Some(waited_since), ..outcome };
             log::answered(&service.metrics, &outcome, &arrival);
             outcome

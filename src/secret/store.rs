@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
+
 use super::{
     ReadError,
     check::{Check, Outcome},
@@ -295,6 +297,13 @@ impl SecretStore {
             ) => warnings.keyless(&self.own_warnings, &self.source, of, *refusal),
             (Ok(_), _) => {}
         }
+    }
+
+    /// For how long a delivery may be refused by what was read before it came: a secret, or the GitRepos that deliveries
+    /// share as long.
+    pub(crate) fn refusal_lasts(&self) -> SignedDuration {
+        let longest = FRESH_READ_INTERVAL.max(self.lookup_cache_ttl);
+        SignedDuration::try_from(longest).unwrap_or(SignedDuration::MAX)
     }
 
     /// How often a refusal may cause a read: the limit on what a flood can make us read.
