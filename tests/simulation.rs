@@ -230,6 +230,11 @@ fn without_mend_l8_what_is_queued_is_refused_by_what_was_read_before_it_came() {
 }
 
 #[test]
+fn without_mend_l9_a_list_that_nobody_answers_keeps_an_interval_without_a_commit() {
+    holds(110_571);
+}
+
+#[test]
 fn who_looks_after_a_later_push_of_its_second_was_announced_is_left_open() {
     for seed in [7843, 104_864, 124_105] {
         holds(seed);

@@ -31,6 +31,10 @@ const WATCH_TIME_MARGIN: Duration = Duration::from_secs(3);
 /// How long the list may take, to its last byte.
 const LIST_TIME_LIMIT: Duration = Duration::from_mins(1);
 
+/// How many times the pause the answer to a list may take to begin: on a connection that died unheard it never does, and
+/// a large list of a busy API server does so late. It is 5 s at first, twice as long each time, and a minute at most.
+const PATIENCE: u32 = 50;
+
 /// How long opening a watch may take; while the index is in use, it stays so for no longer than that.
 const OPEN_TIME_LIMIT: Duration = Duration::from_secs(1);
 
@@ -117,7 +121,7 @@ impl Watch {
         let since = match version {
             Some(since) => since.clone(),
             None => {
-                let (records, listed) = self.list().await?;
+                let (records, listed) = self.list(*pause * PATIENCE).await?;
                 self.scope.replace(records);
                 version.insert(listed).clone()
             }
@@ -146,11 +150,14 @@ impl Watch {
         Ok(())
     }
 
-    async fn list(&self) -> Result<(super::Records, String), ApiError> {
+    async fn list(&self, begins_within: Duration) -> Result<(super::Records, String), ApiError> {
         let path = format!("{}?resourceVersion=0", gitrepos_path(self.namespace.as_deref()));
         let seed = ListSeed { hasher: self.scope.hasher.clone() };
         let request = request(Method::GET, &path, "application/json", Vec::new());
-        let list = async { parse(self.cluster.send(request).await?.into_body(), seed).await };
+        let list = async {
+            let answer = self.cluster.within(begins_within, self.cluster.send(request)).await?;
+            parse(answer.into_body(), seed).await
+        };
         self.cluster.within(LIST_TIME_LIMIT, list).await
     }
 
@@ -278,6 +285,50 @@ mod tests {
             async { Ok::<_, io::Error>(Response::new(StreamBody::new(Box::pin(frames)))) }
         });
         Cluster::new(Client::new(service, "default"), Arc::default())
+    }
+
+    /// How long it takes to a live index where the first lists are not answered, and the next one after a while.
+    async fn live_after(unanswered: u32, answered_after: Duration) -> Duration {
+        let lists = Arc::new(AtomicU32::new(0));
+        let service = service_fn(move |request: Request<Body>| {
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+            let text =
+                if is_watch { "" } else { r#"{"metadata":{"resourceVersion":"7"},"items":[]}"# };
+            let wait = match !is_watch && lists.fetch_add(1, Ordering::Relaxed) < unanswered {
+                true => Duration::MAX,
+                false if is_watch => Duration::ZERO,
+                false => answered_after,
+            };
+            async move {
+                sleep(wait).await;
+                let end = stream::once(async move {
+                    sleep(if is_watch { PROOF_TIME } else { Duration::ZERO }).await;
+                    Ok::<_, io::Error>(Frame::data(Bytes::from(text)))
+                });
+                Ok::<_, io::Error>(Response::new(StreamBody::new(Box::pin(end))))
+            }
+        });
+        let cluster = Cluster::new(Client::new(service, "default"), Arc::default());
+        let scope = Arc::new(Scope::default());
+        let watch = Watch { cluster, namespace: None, scope: Arc::clone(&scope) };
+        let (watching, began) = (tokio::spawn(watch.run()), Instant::now());
+        while !scope.is_live() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        watching.abort();
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_nobody_answers_is_sent_again_before_long() {
+        let quick = live_after(1, Duration::ZERO).await;
+        assert!(quick < Duration::from_secs(8), "{quick:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_takes_the_api_server_long_is_waited_for() {
+        let slow = live_after(0, Duration::from_secs(40)).await;
+        assert!(slow < Duration::from_mins(3), "{slow:?}");
     }
 
     #[tokio::test(start_paused = true)]
