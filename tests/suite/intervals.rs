@@ -9,6 +9,7 @@ use crate::{
     on_both,
     support::{
         api_server::Fault,
+        between::{Between, Fate},
         function::Function,
         github::{NEW, SECRET},
         space::Space,
@@ -59,9 +60,23 @@ async fn an_interval_that_a_killed_process_left_without_a_commit_is_taken_back_a
     let path = |name: &str| {
         format!("/apis/fleet.cattle.io/v1alpha1/namespaces/{}/gitrepos/{name}", space.apps)
     };
-    for name in ["left", "theirs", "announced"] {
+    space.gitrepo("left", space.follows_main()).await;
+    space.github_secret().await;
+    let between = Between::start(space).await;
+    between.order(Method::PATCH, "/left/status", Fate::Silence);
+    let killed = Function::start(space, &[("KUBECONFIG", &between.kubeconfig)]).await;
+    let is_between_the_two = async {
+        while interval(space, "left").await.is_null() || !between.is_done() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = is_between_the_two => drop(killed),
+        answer = killed.push(space, SECRET, "refs/heads/main", NEW) => panic!("{answer:?}"),
+    }
+    assert_eq!(interval(space, "left").await, "1h");
+    for (name, manager) in [("theirs", "somebody"), ("announced", "fleet-webhook")] {
         space.gitrepo(name, space.follows_main()).await;
-        let manager = if name == "theirs" { "somebody" } else { "fleet-webhook" };
         let path = format!("{}?fieldManager={manager}", path(name));
         let set = json!({ "spec": { "pollingInterval": "1h" } });
         space.send(Method::PATCH, &path, &set).await;
@@ -74,6 +89,7 @@ async fn an_interval_that_a_killed_process_left_without_a_commit_is_taken_back_a
     function.logs("took back a polling interval that was left without a commit").await;
 
     assert_eq!(interval(space, "left").await, Value::Null, "{}", function.log());
+    assert_eq!(space.commit("left").await, None);
     assert_eq!(interval(space, "theirs").await, "1h");
     assert_eq!(interval(space, "announced").await, "1h");
 }
