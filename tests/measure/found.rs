@@ -48,6 +48,14 @@ async fn started(space: &Space, variables: &[(&str, &str)]) -> Function {
     function
 }
 
+/// A corner of the real API server with the global secret, and with one GitRepo.
+async fn shop() -> Space {
+    let space = Space::real().await;
+    space.github_secret().await;
+    following(&space, "shop").await;
+    space
+}
+
 /// A GitRepo on the space's repository that polls already.
 async fn following(space: &Space, name: &str) {
     let spec = json!({ "repo": space.github_url(), "branch": "main", "pollingInterval": "1h" });

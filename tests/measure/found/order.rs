@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{commit, following, line, push, started};
+use super::{commit, following, line, push, shop, started};
 use crate::support::{
     between::{Between, Fate},
     function::Function,
@@ -103,9 +103,7 @@ async fn measures_overtaken_pushes_at_two_replicas() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures for minutes: found.rs says how to run it"]
 async fn measures_pushes_that_are_overtaken_by_one_that_is_tried_again() {
-    let space = Space::real().await;
-    space.github_secret().await;
-    following(&space, "shop").await;
+    let space = shop().await;
     let between = Between::start(&space).await;
     let function = started(&space, &[("KUBECONFIG", &between.kubeconfig)]).await;
     push(&function, &space, "", OLD).await;
@@ -133,9 +131,7 @@ async fn measures_pushes_that_are_overtaken_by_one_that_is_tried_again() {
 
 /// Whether a push moves a GitRepo that was changed since a look-up, by which time the watch is silent or not.
 async fn moves(change: &Value, is_silent: bool) -> bool {
-    let space = Space::real().await;
-    space.github_secret().await;
-    following(&space, "shop").await;
+    let space = shop().await;
     let silent = Silent::start(&space).await;
     let function = started(&space, &[("KUBECONFIG", &silent.kubeconfig)]).await;
     if is_silent {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use tokio::time::sleep;
 
-use super::{commit, following, line, push, started};
+use super::{commit, following, line, push, shop, started};
 use crate::support::{
     between::Between, github::OLD, real_cluster::RealCluster, silent::Silent, space::Space,
 };
@@ -65,9 +65,7 @@ async fn measures_pushes_that_a_busy_api_server_refuses() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures for minutes: found.rs says how to run it"]
 async fn measures_pushes_that_dead_connections_cost() {
-    let space = Space::real().await;
-    space.github_secret().await;
-    following(&space, "shop").await;
+    let space = shop().await;
     let silent = Silent::start(&space).await;
     let variables = [("KUBECONFIG", &*silent.kubeconfig), UNCACHED];
     let function = started(&space, &variables).await;
@@ -115,9 +113,7 @@ async fn measures_pushes_that_a_server_out_of_service_refuses() {
 async fn measures_unsigned_pushes_while_the_global_secret_is_gone() {
     let name: &[(&str, &str)] = &[("WEBHOOK_SECRET_NAME", "gitjob-webhook")];
     for (how, variables) in [("as shipped", &[][..]), ("WEBHOOK_SECRET_NAME is set", name)] {
-        let space = Space::real().await;
-        space.github_secret().await;
-        following(&space, "shop").await;
+        let space = shop().await;
         let before = started(&space, variables).await;
         push(&before, &space, "", OLD).await;
         space.delete_secret(&space.fleet, "gitjob-webhook").await;

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{commit, following, line, median, push, started};
+use super::{commit, following, line, median, push, shop, started};
 use crate::support::{
     bursts::{bursts, variables_of_the_image},
     crowd::{Crowd, is_taken, others},
@@ -51,9 +51,7 @@ async fn measures_the_memory_of_bursts() {
 
 /// With GitRepos of a tenant whose secrets are missing, and one that follows for real.
 async fn with_missing_secrets() -> Space {
-    let space = Space::real().await;
-    space.github_secret().await;
-    following(&space, "shop").await;
+    let space = shop().await;
     let (at, path) = (&space, gitrepos(&space));
     let path = &path;
     let greedy = (0..GREEDY).map(|number| async move {
@@ -158,9 +156,7 @@ async fn measures_what_secrets_that_are_missing_cost() {
 #[ignore = "measures for minutes: found.rs says how to run it"]
 async fn measures_pushes_beside_a_crowd_that_sends_no_bodies() {
     let _ = rlimit::increase_nofile_limit(8 * 1024);
-    let space = Space::real().await;
-    space.github_secret().await;
-    following(&space, "shop").await;
+    let space = shop().await;
     let function = started(&space, &[("RUST_LOG", "info")]).await;
     let _crowd = Crowd::of(2_000, &[""], &function);
     sleep(Duration::from_secs(2)).await;
@@ -176,9 +172,7 @@ async fn measures_pushes_beside_a_crowd_that_sends_no_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "measures for minutes: found.rs says how to run it"]
 async fn measures_right_pushes_that_are_refused_after_a_rotation_while_somebody_forges() {
-    let space = Space::real().await;
-    space.github_secret().await;
-    following(&space, "shop").await;
+    let space = shop().await;
     let function = started(&space, &[]).await;
     let (function, space) = (&function, &space);
     let forge = async {
