@@ -7,6 +7,8 @@ mod support;
 
 #[path = "measure/cold_start.rs"]
 mod cold_start;
+#[path = "measure/forged.rs"]
+mod forged;
 #[path = "measure/found.rs"]
 mod found;
 #[path = "measure/runtime_api.rs"]

@@ -29,7 +29,7 @@ struct RuntimeApi {
     answered: mpsc::Sender<(Instant, Value)>,
 }
 
-/// A running function; it is killed when dropped.
+/// A running function; it is stopped when dropped, by a signal after which a profiler around it still writes.
 pub struct Run {
     process: Child,
     pub started: Instant,
@@ -83,7 +83,7 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        let _ = Command::new("kill").arg(self.process.id().to_string()).status();
         let _ = self.process.wait();
     }
 }
