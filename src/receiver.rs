@@ -173,32 +173,37 @@ impl Receiver {
             // The first delivery of a process waits for the longer of the two, and not for both.
             false => tokio::join!(judged, self.lookup.look_ahead(&push.repository)).0,
         };
-        let freshness = if judge.globally_verified() { Freshness::Now } else { Freshness::Earlier };
-        let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
-        let found = match self.lookup.find(&push.repository, freshness, since, follows).await {
-            Ok(found) => found,
-            Err(error) => return not_looked_up(&judge, &error),
-        };
-        let source = found.source;
-        let plan = match self.plan_and_patch(found, push, &mut judge, progress).await {
-            Ok(plan) => plan,
-            Err(error) => return not_looked_up(&judge, &error),
-        };
-        // For a stranger it is looked for in any case, so that it costs the same whatever is followed.
-        let is_settled = judge.standing() != Standing::Unverified && !plan.came_to_nothing();
-        // The index may not know yet what has followed for a moment.
-        if is_settled || source != Source::Index {
-            return plan.outcome(&judge);
-        }
-        let freshness = if judge.any_verified() { Freshness::Now } else { freshness };
-        let confirmed = match self.lookup.confirm(&push.repository, freshness).await {
-            Ok(found) => self.plan_and_patch(found, push, &mut judge, progress).await,
-            Err(error) => Err(error),
-        };
-        match confirmed {
+        match self.look_up_and_patch(push, &mut judge, since, progress).await {
             Ok(plan) => plan.outcome(&judge),
             Err(error) => not_looked_up(&judge, &error),
         }
+    }
+
+    /// Finds the GitRepos of a pushed repository, and patches them; once more where it came to nothing in the index, which
+    /// may not know yet what has followed for a moment.
+    async fn look_up_and_patch(
+        &self,
+        push: &Push,
+        judge: &mut Judge<'_>,
+        since: Instant,
+        progress: &Progress,
+    ) -> Result<Plan, ApiError> {
+        let freshness = if judge.globally_verified() { Freshness::Now } else { Freshness::Earlier };
+        let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
+        let mut found = self.lookup.find(&push.repository, freshness, since, follows).await?;
+        self.ask_own_secrets(&found, judge, progress).await;
+        if found.source == Source::Index && judge.standing() == Standing::Unverified {
+            // For a stranger it is looked for in any case, so that it costs the same whatever is followed.
+            found = self.lookup.confirm_earlier(&push.repository, Some(found)).await?;
+        }
+        let source = found.source;
+        let plan = self.plan_and_patch(found, push, judge, progress).await?;
+        if source != Source::Index || !plan.came_to_nothing() {
+            return Ok(plan);
+        }
+        let freshness = if judge.any_verified() { Freshness::Now } else { freshness };
+        let found = self.lookup.confirm(&push.repository, freshness).await?;
+        self.plan_and_patch(found, push, judge, progress).await
     }
 
     /// Judges the GitRepos of a pushed repository, and patches those that follow and whose secret verifies. They are

@@ -78,7 +78,10 @@ impl Lookup {
         let found = match (self.indexed(repository), freshness) {
             // The index gives those of the repository alone.
             (Some(found), _) if found.gitrepos.iter().any(wanted) => return Ok(found),
-            (Some(_), _) => return self.confirm(repository, freshness).await,
+            (Some(_), Freshness::Now) => return self.confirm(repository, freshness).await,
+            (Some(found), Freshness::Earlier) => {
+                return self.confirm_earlier(repository, Some(found)).await;
+            }
             (None, Freshness::Now) => {
                 match self.shared_scan.find_since(since, &self.scan, repository).await {
                     Some(found) => found?,
@@ -101,14 +104,24 @@ impl Lookup {
         repository: &Repository,
         freshness: Freshness,
     ) -> Result<Found, ApiError> {
-        let found = match freshness {
-            Freshness::Now => self.shared_scan.find(&self.scan, repository).await?,
-            Freshness::Earlier => {
-                let held = self.indexed(repository);
-                let now = Instant::now();
-                self.shared_scan.find_earlier(&self.scan, repository, held, now).await?
-            }
-        };
+        if freshness == Freshness::Earlier {
+            return self.confirm_earlier(repository, self.indexed(repository)).await;
+        }
+        let found = self.shared_scan.find(&self.scan, repository).await?;
+        Ok(only_of(repository, found))
+    }
+
+    /// The same as it was read for an earlier delivery, by whoever knows what the index `held` of it a moment ago.
+    ///
+    /// # Errors
+    /// As [`Self::find`].
+    pub async fn confirm_earlier(
+        &self,
+        repository: &Repository,
+        held: Option<Found>,
+    ) -> Result<Found, ApiError> {
+        let now = Instant::now();
+        let found = self.shared_scan.find_earlier(&self.scan, repository, held, now).await?;
         Ok(only_of(repository, found))
     }
 
