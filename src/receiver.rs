@@ -12,7 +12,7 @@ mod progress;
 
 use tokio::time::Instant;
 
-pub use self::progress::Progress;
+pub use self::progress::{Progress, Step};
 use self::{order::History, patch::Patcher, plan::Plan};
 use crate::{
     aside::aside,
@@ -100,6 +100,17 @@ impl Receiver {
         &self.aliases
     }
 
+    /// Says what a delivery waits for and of whom, for whoever answers before it is done.
+    pub fn waits_for(&self, step: Step) -> String {
+        let (what, whom) = match step {
+            Step::Secret => ("reading the global secret from", self.secrets.place()),
+            Step::LookUp => ("looking GitRepos up in", self.cluster.whom()),
+            Step::OwnSecrets => ("reading GitRepos' own secrets from", self.cluster.whom()),
+            Step::Patching => ("patching GitRepos in", self.cluster.whom()),
+        };
+        format!("{what} {whom}")
+    }
+
     /// Takes what a sender claims.
     pub async fn receive(&self, event: &Event, sender: Sender<'_>, progress: &Progress) -> Outcome {
         DEADLINE.scope(progress.deadline, self.take(event, sender, progress)).await
@@ -161,11 +172,11 @@ impl Receiver {
     async fn push(&self, push: &Push, sender: Sender<'_>, progress: &Progress) -> Outcome {
         let since = Instant::now();
         let judged = async {
-            progress.note_step(format!("reading the global secret from {}", self.secrets.place()));
+            progress.note_step(Step::Secret);
             let judge = Judge::new(&self.secrets, sender, self.unsigned);
             let judge = DEADLINE.scope(progress.secrets_deadline(), judge).await;
             progress.note_standing(judge.standing());
-            progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
+            progress.note_step(Step::LookUp);
             judge
         };
         let mut judge = match self.secrets.global_is_in_hand() {
@@ -219,7 +230,7 @@ impl Receiver {
         self.ask_own_secrets(&found, judge, progress).await;
         let mut earlier = Vec::new();
         if found.source == Source::Earlier && judge.any_verified() {
-            progress.note_step(format!("looking GitRepos up in {}", self.cluster.whom()));
+            progress.note_step(Step::LookUp);
             let now = self.lookup.confirm(&push.repository, Freshness::Now).await?;
             earlier = std::mem::replace(&mut found, now).gitrepos;
             self.ask_own_secrets(&found, judge, progress).await;
@@ -231,7 +242,7 @@ impl Receiver {
         let mut plan = aside(comparisons, || {
             Plan::new(judge, &gitrepos, incomplete.as_ref(), push, &self.aliases)
         });
-        progress.note_step(format!("patching GitRepos in {}", self.cluster.whom()));
+        progress.note_step(Step::Patching);
         Box::pin(self.carry_out(&mut plan, &earlier, judge, push, progress)).await;
         #[cfg(feature = "knative")]
         if let Some(notices) = &self.notices {
@@ -241,7 +252,7 @@ impl Receiver {
     }
 
     async fn ask_own_secrets(&self, found: &Found, judge: &mut Judge<'_>, progress: &Progress) {
-        progress.note_step(format!("reading GitRepos' own secrets from {}", self.cluster.whom()));
+        progress.note_step(Step::OwnSecrets);
         let asked = judge.ask_own_secrets(&found.gitrepos);
         DEADLINE.scope(progress.secrets_deadline(), asked).await;
         progress.note_standing(judge.standing());

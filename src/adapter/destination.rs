@@ -61,6 +61,13 @@ impl Destination {
         }
     }
 
+    /// What a delivery waits for, and for how long by now, for whoever answers before it is done.
+    pub(super) fn waits_for(&self, progress: &Progress) -> Option<String> {
+        let (step, time) = progress.step()?;
+        let step = self.receiver()?.waits_for(step);
+        Some(format!("{step}, for {:.1} s by now", time.as_secs_f64()))
+    }
+
     /// The cluster, unless deliveries go on to queues.
     pub fn receiver(&self) -> Option<&Receiver> {
         match self {

@@ -221,7 +221,7 @@ impl Service {
             Ok(Err(panicked)) => return early.because(panicked.to_string()),
             Err(_elapsed) => {}
         }
-        let step = progress.step();
+        let step = self.destination.waits_for(&progress);
         if progress.ends_at_deadline() || progress.abandon() {
             work.abort();
         } else {

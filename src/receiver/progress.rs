@@ -32,6 +32,19 @@ const LOOKING: u8 = 0;
 const PATCHING: u8 = 1;
 const ABANDONED: u8 = 2;
 
+/// What a delivery waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The global secret.
+    Secret,
+    /// The GitRepos of its repository.
+    LookUp,
+    /// Secrets that GitRepos name.
+    OwnSecrets,
+    /// Patches.
+    Patching,
+}
+
 /// How long patching a GitRepo may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -54,7 +67,7 @@ pub struct Progress {
     /// Whether a secret is known to verify it.
     is_verified: AtomicBool,
     /// What it waits for, and since when.
-    step: Mutex<Option<(String, Instant)>>,
+    step: Mutex<Option<(Step, Instant)>>,
     /// How many GitRepos have a patch that failed and may yet succeed, or failed for good.
     pub(super) troubled: AtomicUsize,
 }
@@ -104,17 +117,16 @@ impl Progress {
         }
     }
 
-    /// Notes what it waits for from now on, and of whom.
-    pub(super) fn note_step(&self, step: impl Into<String>) {
+    /// Notes what it waits for from now on.
+    pub(super) fn note_step(&self, step: Step) {
         let mut noted = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        *noted = Some((step.into(), Instant::now()));
+        *noted = Some((step, Instant::now()));
     }
 
-    /// What it waits for, and for how long, for whoever answers before it is done.
-    pub fn step(&self) -> Option<String> {
+    /// What it waits for, and for how long; [`Receiver::waits_for`](super::Receiver::waits_for) says it in words.
+    pub fn step(&self) -> Option<(Step, Duration)> {
         let noted = self.step.lock().unwrap_or_else(PoisonError::into_inner);
-        let (step, since) = noted.as_ref()?;
-        Some(format!("{step}, for {:.1} s by now", since.elapsed().as_secs_f64()))
+        noted.map(|(step, since)| (step, since.elapsed()))
     }
 
     /// When it was received first.
