@@ -9,10 +9,12 @@ use tracing_subscriber::{
 
 mod emf;
 mod format;
+mod line;
 mod metrics;
 
 use emf::Emf;
 pub use format::Format;
+use line::JsonLine;
 pub use metrics::Metrics;
 
 /// The form of a log line.
@@ -57,7 +59,7 @@ pub fn silences_all(filter: &Targets) -> bool {
 pub fn init(filter: Targets, format: LogFormat) {
     let lines = layer().with_writer(stderr);
     let lines = match format {
-        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).boxed(),
+        LogFormat::Json => lines.json().event_format(JsonLine).boxed(),
         // Colours are for a terminal; NO_COLOR is looked at already.
         LogFormat::Text if stderr().is_terminal() => lines.boxed(),
         LogFormat::Text => lines.with_ansi(false).boxed(),
