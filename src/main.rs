@@ -9,17 +9,16 @@ use std::{
 use anyhow::Context as _;
 #[cfg(any(feature = "lambda", feature = "knative"))]
 use fleet_webhook::adapter;
-#[cfg(any(feature = "lambda", feature = "knative"))]
-use fleet_webhook::config::Platform;
 use fleet_webhook::{
     arguments::{self, About, Command},
     assembly::Assembly,
-    config::Config,
+    config::{Config, Platform},
     explain::{Asked, Explanation},
     ping::Ping,
     restore_polling::Restored,
     telemetry::{self, LogFormat},
 };
+use tokio::runtime::{Builder, Runtime};
 
 /// What is returned for arguments or a configuration that cannot be used.
 const USAGE: u8 = 2;
@@ -121,10 +120,22 @@ async fn restore_polling(config: &Config, dry_run: bool) -> anyhow::Result<ExitC
     Ok(ExitCode::from(restored.exit_code()))
 }
 
+fn run(config: &Config) -> anyhow::Result<()> {
+    runtime(config.platform)?.block_on(serve(config))
+}
+
 /// On one thread: a delivery waits far more than it works, and threads that wake each other take more time on a CPU than
-/// its work does. What works for long does so beside it: lists on threads of their own, and what is large `aside`.
-#[tokio::main(worker_threads = 1)]
-async fn run(config: &Config) -> anyhow::Result<()> {
+/// its work does. What works for long does so beside it: lists on threads of their own, and what is large `aside`. On
+/// Lambda, where one delivery comes at a time, it is the process's own thread.
+fn runtime(platform: Platform) -> io::Result<Runtime> {
+    let mut builder = match platform {
+        Platform::Lambda => Builder::new_current_thread(),
+        Platform::Http => Builder::new_multi_thread(),
+    };
+    builder.worker_threads(1).enable_all().build()
+}
+
+async fn serve(config: &Config) -> anyhow::Result<()> {
     let filter = telemetry::log_filter(&config.log_filter)?;
     if telemetry::silences_all(&filter) {
         // The log would not show it.
