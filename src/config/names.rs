@@ -108,7 +108,11 @@ pub(super) fn meant_by(name: &str) -> Option<&'static str> {
     let upper = name.to_ascii_uppercase().replace('-', "_");
     let near = |variable: &&Variable| {
         let length = variable.name.len();
-        length >= SHORTEST && distance(&upper, variable.name) <= length.min(12) / 6
+        let most = length.min(12) / 6;
+        // Letters are compared of those alone that are about as long.
+        length >= SHORTEST
+            && upper.len().abs_diff(length) <= most
+            && distance(&upper, variable.name) <= most
     };
     VARIABLES.iter().find(near).map(|variable| variable.name)
 }
