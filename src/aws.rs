@@ -12,7 +12,7 @@ use aws_sdk_secretsmanager::error::ProvideErrorMetadata;
 use aws_smithy_http_client::{
     Builder, Connector,
     proxy::ProxyConfig,
-    tls::{Provider, rustls_provider::CryptoMode},
+    tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode},
 };
 use tokio::sync::OnceCell;
 
@@ -36,7 +36,11 @@ async fn load() -> SdkConfig {
         let mut connector = Connector::builder().proxy_config(ProxyConfig::from_env());
         connector.set_connector_settings(settings.cloned());
         connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+        // Each client asks once without components and drops what it gets: no authorities are read for that.
+        let trusted = TrustStore::empty().with_native_roots(components.is_some());
+        let tls = TlsContext::builder().with_trust_store(trusted).build();
+        let tls = tls.expect("it names no server");
+        connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).tls_context(tls).build()
     });
     aws_config::defaults(BehaviorVersion::latest())
         .http_client(http)
