@@ -79,9 +79,7 @@ func keepsNothingWhereSendersNeedAToken(t *testing.T, here *outage) {
 	if status, outcome := here.push(t, repository(0), 1); status != http.StatusServiceUnavailable || outcome != "unavailable" {
 		t.Errorf("%d %s", status, outcome)
 	}
-	if log := here.service.logged(); !strings.Contains(log, "the retry queue answered 401") {
-		t.Errorf("it does not say why:\n%s", log)
-	}
+	here.service.says(t, "the retry queue answered 401")
 }
 
 func mayBringStructuredEvents(t *testing.T, here *outage) {

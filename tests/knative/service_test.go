@@ -72,3 +72,13 @@ func (s *service) logged() string {
 	defer s.mutex.Unlock()
 	return s.log.String()
 }
+
+// says waits for a line, which is read a moment after the answer.
+func (s *service) says(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !strings.Contains(s.logged(), text); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it does not say %q:\n%s", text, s.logged())
+		}
+	}
+}
