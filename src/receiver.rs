@@ -174,7 +174,7 @@ impl Receiver {
         let judged = async {
             progress.note_step(Step::Secret);
             let judge = Judge::new(&self.secrets, sender, self.unsigned);
-            let judge = DEADLINE.scope(progress.secrets_deadline(), judge).await;
+            let judge = progress.reading(judge).await;
             progress.note_standing(judge.standing());
             progress.note_step(Step::LookUp);
             judge
@@ -182,7 +182,10 @@ impl Receiver {
         let mut judge = match self.secrets.global_is_in_hand() {
             true => judged.await,
             // The first delivery of a process waits for the longer of the two, and not for both.
-            false => tokio::join!(judged, self.lookup.look_ahead(&push.repository)).0,
+            false => {
+                let ahead = progress.reading(self.lookup.look_ahead(&push.repository));
+                tokio::join!(judged, ahead).0
+            }
         };
         match self.look_up_and_patch(push, &mut judge, since, progress).await {
             Ok(plan) => plan.outcome(&judge),
@@ -201,11 +204,13 @@ impl Receiver {
     ) -> Result<Plan, ApiError> {
         let freshness = if judge.globally_verified() { Freshness::Now } else { Freshness::Earlier };
         let follows = |gitrepo: &GitRepo| gitrepo.spec.follows(push).is_ok();
-        let mut found = self.lookup.find(&push.repository, freshness, since, follows).await?;
+        let find = self.lookup.find(&push.repository, freshness, since, follows);
+        let mut found = progress.reading(find).await?;
         self.ask_own_secrets(&found, judge, progress).await;
         if found.source == Source::Index && judge.standing() == Standing::Unverified {
             // For a stranger it is looked for in any case, so that it costs the same whatever is followed.
-            found = self.lookup.confirm_earlier(&push.repository, Some(found)).await?;
+            let confirm = self.lookup.confirm_earlier(&push.repository, Some(found));
+            found = progress.reading(confirm).await?;
         }
         let source = found.source;
         let plan = self.plan_and_patch(found, push, judge, progress).await?;
@@ -213,7 +218,7 @@ impl Receiver {
             return Ok(plan);
         }
         let freshness = if judge.any_verified() { Freshness::Now } else { freshness };
-        let found = self.lookup.confirm(&push.repository, freshness).await?;
+        let found = progress.reading(self.lookup.confirm(&push.repository, freshness)).await?;
         self.plan_and_patch(found, push, judge, progress).await
     }
 
@@ -231,7 +236,8 @@ impl Receiver {
         let mut earlier = Vec::new();
         if found.source == Source::Earlier && judge.any_verified() {
             progress.note_step(Step::LookUp);
-            let now = self.lookup.confirm(&push.repository, Freshness::Now).await?;
+            let confirm = self.lookup.confirm(&push.repository, Freshness::Now);
+            let now = progress.reading(confirm).await?;
             earlier = std::mem::replace(&mut found, now).gitrepos;
             self.ask_own_secrets(&found, judge, progress).await;
         }
@@ -253,8 +259,7 @@ impl Receiver {
 
     async fn ask_own_secrets(&self, found: &Found, judge: &mut Judge<'_>, progress: &Progress) {
         progress.note_step(Step::OwnSecrets);
-        let asked = judge.ask_own_secrets(&found.gitrepos);
-        DEADLINE.scope(progress.secrets_deadline(), asked).await;
+        progress.reading(judge.ask_own_secrets(&found.gitrepos)).await;
         progress.note_standing(judge.standing());
     }
 }

@@ -12,9 +12,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::order::Times;
-use crate::outcome::Standing;
+use crate::{cluster::DEADLINE, outcome::Standing};
 
-/// What is kept of the deadline, a quarter at most, for what other secrets govern while one cannot be read.
+/// What is kept of the deadline, a quarter at most, for the other GitRepos while a secret or a namespace cannot be read.
 const TIME_FOR_OTHERS: Duration = Duration::from_secs(2);
 
 /// What is kept of a deadline after which nothing goes on, for taking polling intervals back.
@@ -152,10 +152,11 @@ impl Progress {
         self.deadline
     }
 
-    /// By when secrets have to be read: what another one governs is still to be patched then.
-    pub(super) fn secrets_deadline(&self) -> Instant {
+    /// Reads what decides: what can be read is still to be patched when the rest is given up.
+    pub(super) async fn reading<T>(&self, reads: impl Future<Output = T>) -> T {
         let whole = self.deadline.saturating_duration_since(self.came.1);
-        self.deadline - TIME_FOR_OTHERS.min(whole / 4)
+        let end = self.deadline - TIME_FOR_OTHERS.min(whole / 4);
+        DEADLINE.scope(end, reads).await
     }
 
     /// Whether nothing goes on after the deadline.

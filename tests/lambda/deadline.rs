@@ -15,15 +15,20 @@ use crate::support::{
 
 /// The function with five seconds for an invocation, and GitRepos that poll as often as Fleet likes.
 async fn start(space: &Space, names: &[&str]) -> Lambda {
+    start_with(space, names, &[]).await
+}
+
+async fn start_with(space: &Space, names: &[&str], more: &[(&str, &str)]) -> Lambda {
     for name in names {
         space.gitrepo(name, space.follows_main()).await;
     }
     space.github_secret().await;
-    let variables = [
+    let mut variables = vec![
         ("KUBECONFIG", space.kubeconfig.to_str().unwrap()),
         ("FLEET_NAMESPACE", space.fleet.as_str()),
         ("AWS_LAMBDA_FUNCTION_TIMEOUT", "5"),
     ];
+    variables.extend_from_slice(more);
     Lambda::start(&variables).await
 }
 
@@ -106,5 +111,25 @@ async fn after_the_answer_nothing_is_asked_of_an_api_server_that_is_silent() {
         assert!(detail.contains(step), "{uri}: {line}");
         assert_silence(&space).await;
         assert_eq!(space.writes(), [], "{uri}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the Lambda emulator: tests/README.md"]
+async fn a_namespace_that_cannot_be_read_just_now_leaves_time_to_patch_the_others() {
+    for fault in [
+        Fault::always(Method::GET, "/namespaces/busy/gitrepos", 503),
+        Fault::silence(Method::GET, "/namespaces/busy/gitrepos"),
+    ] {
+        let space = Space::embedded().await;
+        let namespaces = format!("{},busy", space.apps);
+        let lambda = start_with(&space, &["shop"], &[("GITREPO_NAMESPACES", &namespaces)]).await;
+        space.fail(fault.clone());
+
+        let answer = lambda.push(&space, SECRET, NEW).await;
+
+        // It may hold GitRepos that follow: the delivery has to come again.
+        assert_eq!(answer.outcome(), "unavailable", "{fault:?}\n{}", lambda.log());
+        assert_eq!(space.commit("shop").await.as_deref(), Some(NEW), "{fault:?}\n{}", lambda.log());
     }
 }
