@@ -215,11 +215,6 @@ fn without_mend_l4_the_earlier_push_of_a_second_is_announced_when_its_turn_comes
 }
 
 #[test]
-fn without_mend_l5_an_interval_that_was_cut_off_is_left_without_a_commit() {
-    holds(231);
-}
-
-#[test]
 fn without_mend_l7_what_a_first_look_showed_is_forgotten() {
     holds(102_013);
 }
