@@ -20,6 +20,9 @@ use crate::{
 /// How long a push waits for the one between what is announced and itself, counted from when it was received.
 const WAIT_FOR_THE_ONE_BETWEEN: SignedDuration = SignedDuration::from_secs(1);
 
+/// By how many seconds the clocks of two processes may differ.
+const SKEW: i64 = 1;
+
 /// Whose turn it is at a GitRepo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -156,11 +159,12 @@ impl Announced {
         let (received, looked) = (times.received.as_second(), times.looked.as_second());
         // One announcement too many does no harm where Fleet asks Git for the head; one too few does.
         let (perhaps_later, in_the_end) = match time.map(Timestamp::as_second) {
-            // What was yet to come when it was seen first is no time: the clocks differ.
+            // What was yet to come when it was seen first is no time: the clocks differ. By a second they always may.
             Some(at) if at > received && at <= looked => return Self::Later,
+            Some(at) if at > received + SKEW && at <= looked + SKEW => return Self::Later,
             // Of two pushes in one second the other was announced, and ours does not begin where it ends: ours leads there.
             Some(at) if at == received && (seen.late || seen.moved_on) => (true, Turn::Superseded),
-            Some(at) => (at >= received, Turn::Announce),
+            Some(at) => (at + SKEW >= received, Turn::Announce),
             None => (true, Turn::Announce),
         };
         Self::Unclear { perhaps_later, in_the_end }
@@ -299,6 +303,15 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_is_ahead_by_less_than_a_second_hides_no_later_push() {
+        let history = History::default();
+        let later = announcing(C, Some(5));
+        assert_eq!(turn(&history, &later, &push("", B), times(3_100, 4_700)), Turn::Superseded);
+        // It may be that clock alone which makes it later.
+        assert_eq!(turn(&history, &later, &push("", B), times(4_700, 4_800)), Turn::Announce);
+    }
+
+    #[test]
     fn a_time_that_is_still_to_come_proves_nothing() {
         let ahead = announcing(C, Some(5));
         let turn = turn(&History::default(), &ahead, &push("", B), times(0, 3_000));
@@ -324,12 +337,12 @@ mod tests {
     #[test]
     fn what_took_the_place_of_where_the_push_begins_is_later() {
         let seen = Seen { was_there: true, ..Seen::default() };
-        for second in [None, Some(0), Some(9)] {
+        for second in [None, Some(-1), Some(0), Some(9)] {
             let gitrepo = announcing(C, second);
             let turn = History::default().turn(&gitrepo, &push(A, B), seen, times(500, 5_500));
             assert_eq!(turn, Turn::Superseded, "{second:?}");
         }
-        let gitrepo = announcing(C, Some(-1));
+        let gitrepo = announcing(C, Some(-2));
         let turn = History::default().turn(&gitrepo, &push(A, B), seen, times(500, 5_500));
         assert_eq!(turn, Turn::Announce);
     }
