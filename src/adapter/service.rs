@@ -159,14 +159,14 @@ impl Service {
             let progress = Arc::new(progress.ending_at_deadline());
             let received = Arc::new(Received::new(delivery, room));
             let outcome = service.receive(received, progress, &arrival.trace).await;
+            let outcome = Outcome { waited_since: Some(waited_since), ..outcome };
+            // As it is: a stranger, who may post what looks like a message, raises no alarm of what is unavailable.
+            log::answered(&service.metrics, &outcome, &arrival);
             let refusal_lasts = service.destination.secrets().refusal_lasts();
-            let outcome = match now.duration_since(waited_since) < refusal_lasts {
+            match now.duration_since(waited_since) < refusal_lasts {
                 true => outcome.refused_too_early(),
                 false => outcome,
-            };
-            let outcome = Outcome { waited_since: Some(waited_since), ..outcome };
-            log::answered(&service.metrics, &outcome, &arrival);
-            outcome
+            }
         });
         self.in_a_task(work).await
     }

@@ -205,13 +205,14 @@ async fn an_event_gives_no_more_rights_than_the_delivery_in_it() {
 async fn what_was_kept_is_not_refused_for_good_by_what_may_have_been_read_before_it_came() {
     let (space, _, function) = start(&[]).await;
     let wrong = "whsec_c29tZWJvZHktZWxzZXMtc2VjcmV0LW9mLTMyLWJ5dGU=";
-    for (waited, status, outcome) in [(2, 503, "unavailable"), (20, 204, "unauthorized")] {
+    for (waited, status) in [(2, 503), (20, 204)] {
         let received = Timestamp::now() - waited.seconds();
         let message = generic_message(&space.github_url(), NEW, wrong, received);
         let answer = Event::forged(&message).deliver(&function).await;
         assert_eq!(answer.status, status, "after {waited} s");
         let line = function.deliveries_logged(1).await.pop().unwrap();
-        assert_eq!(line["outcome"], outcome, "{line}");
+        // Nobody who posts what looks like a message raises an alarm.
+        assert_eq!(line["outcome"], "unauthorized", "{line}");
     }
     assert_eq!(space.writes(), []);
 }
