@@ -230,6 +230,13 @@ fn without_mend_l9_a_list_that_nobody_answers_keeps_an_interval_without_a_commit
 }
 
 #[test]
+fn a_list_after_many_quick_failures_keeps_no_interval_without_a_commit_for_long() {
+    for seed in [312_407, 321_103] {
+        holds(seed);
+    }
+}
+
+#[test]
 fn clocks_that_differ_by_less_than_a_second_hide_no_later_push() {
     for seed in [209_684, 211_214] {
         holds(seed);
@@ -238,7 +245,7 @@ fn clocks_that_differ_by_less_than_a_second_hide_no_later_push() {
 
 #[test]
 fn who_looks_after_a_later_push_of_its_second_was_announced_is_left_open() {
-    for seed in [7843, 104_864, 124_105] {
+    for seed in [7843, 104_864, 124_105, 329_972] {
         holds(seed);
     }
 }

@@ -257,8 +257,8 @@ impl Ways {
         let interval = method == Method::PATCH && !uri.contains("/status");
         let commit = announced(&body);
         if method == Method::GET && uri.contains("/gitrepos") && !uri.contains("includeObject") {
-            let look = (self.process.life, world.millis());
-            world.seen().looked.push(look);
+            let at = world.millis();
+            world.seen().looked.push((self.process.life, name_in(&uri), at));
         }
         let request = Request::from_parts(parts, Body::from(body));
         let Ok(response) = world.server.service().oneshot(request).await;
@@ -339,6 +339,12 @@ fn late(response: Response<Body>, lag: Duration, killed: CancellationToken) -> R
             chunk
         }))
     })
+}
+
+/// Which GitRepo is read alone.
+fn name_in(uri: &str) -> Option<String> {
+    let name = uri.split("metadata.name%3D").nth(1)?.split('&').next()?;
+    Some(name.to_owned())
 }
 
 fn short(uri: &str) -> &str {

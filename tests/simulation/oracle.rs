@@ -106,8 +106,10 @@ pub fn judge(
             continue;
         }
         let looked = |life: usize, at: u64| {
-            let looked = seen.looked.iter().find(|(who, when)| *who == life && *when >= at);
-            looked.map_or(at + WATCH_LAG, |(_, when)| *when)
+            let is_it = |what: &Option<String>| what.as_ref().is_none_or(|what| what == name);
+            let mut looked =
+                seen.looked.iter().filter(|(who, what, _)| *who == life && is_it(what));
+            looked.find(|(.., when)| *when >= at).map_or(at + WATCH_LAG, |(.., when)| *when)
         };
         if at.is_some_and(|at| at < last && looked_too_late(conditions, &ours, at, told, looked)) {
             verdict.exempt += 1;

@@ -43,8 +43,8 @@ pub struct Seen {
     pub first_announced: BTreeMap<String, String>,
     /// When a commit was announced to a GitRepo for the first time.
     pub announced_at: BTreeMap<(String, String), u64>,
-    /// Which process has read GitRepos themselves, and when.
-    pub looked: Vec<(usize, u64)>,
+    /// Which process has read which GitRepo itself, or all of them, and when.
+    pub looked: Vec<(usize, Option<String>, u64)>,
     /// From which GitRepos a process could not take the interval back at once.
     pub left: BTreeSet<String>,
     lives: usize,
@@ -99,7 +99,8 @@ impl World {
             sleep(Duration::from_secs(1)).await;
         }
         // A list that is silent is given up after a minute; what is left behind is taken back after that.
-        let ended = world.conditions.kills && world.conditions.faults > 0;
+        let troubled = world.conditions.faults > 0 || world.conditions.outages;
+        let ended = world.conditions.kills && troubled;
         sleep(Duration::from_secs(if ended { 90 } else { 20 })).await;
         world.settle().await
     }

@@ -31,9 +31,9 @@ const WATCH_TIME_MARGIN: Duration = Duration::from_secs(3);
 /// How long the list may take, to its last byte.
 const LIST_TIME_LIMIT: Duration = Duration::from_mins(1);
 
-/// How many times the pause the answer to a list may take to begin: on a connection that died unheard it never does, and
-/// a large list of a busy API server does so late. It is 5 s at first, twice as long each time, and a minute at most.
-const PATIENCE: u32 = 50;
+/// How long the answer to a list may take to begin, at first: on a connection that died unheard it never does, and a large
+/// list of a busy API server does so late. It is twice as long after each that nobody answers, and a minute at most.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long opening a watch may take; while the index is in use, it stays so for no longer than that.
 const OPEN_TIME_LIMIT: Duration = Duration::from_secs(1);
@@ -52,6 +52,27 @@ pub(super) struct Watch {
     pub(super) cluster: Cluster,
     pub(super) namespace: Option<String>,
     pub(super) scope: Arc<Scope>,
+}
+
+/// How long the next attempt waits.
+#[derive(Debug)]
+struct Waits {
+    /// Before it is made.
+    pause: Duration,
+    /// For a list to be answered.
+    patience: Duration,
+}
+
+impl Waits {
+    const FIRST: Self = Self { pause: FIRST_PAUSE, patience: FIRST_PATIENCE };
+
+    fn note_failure(&mut self) {
+        self.pause = LONGEST_PAUSE.min(self.pause * 2);
+    }
+
+    fn note_silence(&mut self) {
+        self.patience = LIST_TIME_LIMIT.min(self.patience * 2);
+    }
 }
 
 /// Why a watch is over before its time.
@@ -90,13 +111,14 @@ impl Watch {
     /// Lists, watches, and begins again, for as long as the program runs.
     pub(super) async fn run(self) {
         let mut version = None;
-        let mut pause = FIRST_PAUSE;
+        let mut waits = Waits::FIRST;
         let mut said = false;
         loop {
             let resumed = version.is_some();
-            let Err(broken) = self.follow(&mut version, &mut pause).await else { continue };
+            let Err(broken) = self.follow(&mut version, &mut waits).await else { continue };
             self.go_stale(&broken, &mut said);
-            let mut wait = pause;
+            let mut wait = waits.pause;
+            waits.note_failure();
             match broken {
                 Broken::Expired => {
                     version = None;
@@ -108,20 +130,19 @@ impl Watch {
                 Broken::Silent | Broken::Refused => {}
             }
             sleep(wait).await;
-            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
     /// Watches from `version` on until the API server ends the watch in good order; lists first where there is none.
-    async fn follow(
-        &self,
-        version: &mut Option<String>,
-        pause: &mut Duration,
-    ) -> Result<(), Broken> {
+    async fn follow(&self, version: &mut Option<String>, waits: &mut Waits) -> Result<(), Broken> {
         let since = match version {
             Some(since) => since.clone(),
             None => {
-                let (records, listed) = self.list(*pause * PATIENCE).await?;
+                let listed = self.list(waits.patience).await;
+                if let Err(ApiError::TimedOut(..)) = listed {
+                    waits.note_silence();
+                }
+                let (records, listed) = listed?;
                 self.scope.replace(records);
                 version.insert(listed).clone()
             }
@@ -145,7 +166,7 @@ impl Watch {
         }
         if is_proof {
             self.go_live();
-            *pause = FIRST_PAUSE;
+            *waits = Waits::FIRST;
         }
         Ok(())
     }
@@ -323,6 +344,15 @@ mod tests {
     async fn a_list_that_nobody_answers_is_sent_again_before_long() {
         let quick = live_after(1, Duration::ZERO).await;
         assert!(quick < Duration::from_secs(8), "{quick:?}");
+    }
+
+    #[test]
+    fn what_fails_at_once_does_not_lengthen_the_wait_for_an_answer() {
+        let mut waits = Waits::FIRST;
+        (0..9).for_each(|_| waits.note_failure());
+        assert_eq!((waits.pause, waits.patience), (LONGEST_PAUSE, FIRST_PATIENCE));
+        (0..9).for_each(|_| waits.note_silence());
+        assert_eq!(waits.patience, LIST_TIME_LIMIT);
     }
 
     #[tokio::test(start_paused = true)]
