@@ -230,6 +230,11 @@ fn without_mend_l9_a_list_that_nobody_answers_keeps_an_interval_without_a_commit
 }
 
 #[test]
+fn without_mend_l10_a_closed_namespace_hides_a_gitrepo_that_cannot_be_read() {
+    holds(331_465);
+}
+
+#[test]
 fn a_list_after_many_quick_failures_keeps_no_interval_without_a_commit_for_long() {
     for seed in [312_407, 321_103] {
         holds(seed);

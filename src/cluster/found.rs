@@ -36,3 +36,9 @@ pub struct Listed {
     /// Its `spec.repo`.
     pub repo: String,
 }
+
+/// Of two reasons why there may be more the one that counts: a namespace that may not be read stops no other (contract
+/// §5), and must not hide what a delivery has to come again for.
+pub(super) fn why_incomplete(one: Option<ApiError>, other: Option<ApiError>) -> Option<ApiError> {
+    [one, other].into_iter().flatten().min_by_key(ApiError::is_denied)
+}

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     ApiError, CONCURRENT_REQUESTS, Cluster, List,
-    found::{Found, Listed, Source},
+    found::{Found, Listed, Source, why_incomplete},
     lean,
     paths::gitrepos_named,
     scanned::{Key, Place, Scanned, Wanted},
@@ -74,19 +74,17 @@ impl Scan {
                     Err(error) => failed.push((namespace, error)),
                 }
             }
+            let number = failed.len();
             if let Some((namespace, error)) = failed.first() {
-                let number = failed.len();
                 tracing::warn!(namespace, %error, number, "namespaces of GITREPO_NAMESPACES cannot be read");
-                // Of what passes and what does not the former counts: it may be worth coming again.
-                let error = failed
-                    .iter()
-                    .map(|(_, error)| error)
-                    .find(|error| error.is_passing())
-                    .unwrap_or(error);
-                if number == self.namespaces.len() {
-                    return Err(error.clone());
-                }
-                all.incomplete = Some(error.clone());
+            }
+            for (_, error) in failed {
+                all.incomplete = why_incomplete(all.incomplete.take(), Some(error));
+            }
+            if number == self.namespaces.len()
+                && let Some(error) = all.incomplete
+            {
+                return Err(error);
             }
         }
         all.sort();
@@ -134,7 +132,7 @@ impl Scan {
         while let Some(read) = reads.next().await {
             match read {
                 Ok(gitrepos) => found.gitrepos.extend(gitrepos),
-                Err(error) => found.incomplete = Some(error),
+                Err(error) => found.incomplete = why_incomplete(found.incomplete, Some(error)),
             }
         }
         found

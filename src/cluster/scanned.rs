@@ -84,7 +84,6 @@ impl Scanned {
     pub(super) fn extend(&mut self, other: Self) {
         self.places.extend(other.places);
         self.names.extend(other.names);
-        self.incomplete = self.incomplete.take().or(other.incomplete);
     }
 
     /// Makes it searchable, once all is added.

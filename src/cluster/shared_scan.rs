@@ -13,7 +13,7 @@ use tokio::{
 
 use super::{
     ApiError,
-    found::{Found, Source},
+    found::{Found, Source, why_incomplete},
     scan::Scan,
     scanned::{Key, Scanned, Wanted},
     table::Include,
@@ -131,7 +131,7 @@ impl SharedScan {
         if let Some(held) = held
             && snapshot.scanned.is_within(&keys, &held.gitrepos)
         {
-            let incomplete = held.incomplete.or(incomplete);
+            let incomplete = why_incomplete(held.incomplete, incomplete);
             return Ok(Found { incomplete, source, ..held });
         }
         let mut found = Found { source, incomplete, ..Found::default() };
@@ -144,7 +144,7 @@ impl SharedScan {
             });
             let read = snapshot.reads_of(key).get(good, read).await;
             found.gitrepos.extend(read.gitrepos);
-            found.incomplete = found.incomplete.or(read.incomplete);
+            found.incomplete = why_incomplete(found.incomplete, read.incomplete);
         }
         Ok(found)
     }

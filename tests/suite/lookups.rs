@@ -203,6 +203,22 @@ async fn one_scan_that_is_slow_is_enough_for_what_an_own_secret_verifies() {
     assert_eq!(scans(&space), 1, "{:?}", space.requests());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_namespace_that_may_not_be_read_hides_no_gitrepo_that_cannot_be_read_just_now() {
+    let (space, spec) = with_own_secret().await;
+    space.gitrepo("another", spec).await;
+    space.fail(Fault::always(Method::GET, "/namespaces/gone/gitrepos", 403));
+    space.fail(Fault::always(Method::GET, "metadata.name%3Danother", 503));
+    let namespaces = format!("{},gone", space.apps);
+    let variables = [("GITREPO_NAMESPACES", &*namespaces), ("DEADLINE", "2s")];
+    let function = Function::start(&space, &variables).await;
+
+    let answer = function.push(&space, SECRET, "refs/heads/main", NEW).await;
+
+    assert_eq!((answer.status, answer.outcome()), (503, "unavailable"), "{}", function.log());
+    assert_eq!(space.commit("shop").await.as_deref(), Some(NEW));
+}
+
 /// A service without an index, as on Lambda, and a GitRepo that has a secret of its own.
 async fn with_own_secret() -> (Space, Value) {
     let space = Space::embedded().await;
