@@ -235,6 +235,11 @@ fn without_mend_l10_a_closed_namespace_hides_a_gitrepo_that_cannot_be_read() {
 }
 
 #[test]
+fn without_mend_l11_what_comes_back_from_a_queue_at_once_overtakes_a_later_push_of_its_second() {
+    holds(408_350);
+}
+
+#[test]
 fn a_list_after_many_quick_failures_keeps_no_interval_without_a_commit_for_long() {
     for seed in [312_407, 321_103] {
         holds(seed);

@@ -128,7 +128,7 @@ impl<'a> Announcement<'a> {
             shown: planned.is_verified(),
             planned,
             fresh: false,
-            seen: Seen { late: times.waited(), ..Seen::default() },
+            seen: Seen { late: times.waited() || progress.was_queued, ..Seen::default() },
             looked: times.now,
             interval: None,
             refused: false,

@@ -59,7 +59,7 @@ pub(super) struct Seen {
     pub(super) was_there: bool,
     /// Something was announced to it meanwhile.
     pub(super) moved_on: bool,
-    /// It was first looked at so late that waiting has no sense any more.
+    /// It was first looked at so late that waiting has no sense any more, or somebody may have looked before.
     pub(super) late: bool,
 }
 

@@ -62,6 +62,8 @@ pub struct Progress {
     came: (Timestamp, Instant),
     received: Timestamp,
     judged_at: Timestamp,
+    /// Whether it waited in a queue since it was received.
+    pub(super) was_queued: bool,
     ends_at_deadline: bool,
     stage: AtomicU8,
     /// Whether a secret is known to verify it.
@@ -80,6 +82,7 @@ impl Progress {
             came: (now, Instant::now()),
             received: now,
             judged_at: now,
+            was_queued: false,
             ends_at_deadline: false,
             stage: AtomicU8::new(LOOKING),
             is_verified: AtomicBool::new(false),
@@ -95,7 +98,8 @@ impl Progress {
         judged_at: Timestamp,
         now: Timestamp,
     ) -> Self {
-        Self { received: received.min(now), judged_at, ..Self::new(deadline, now) }
+        let received = received.min(now);
+        Self { received, judged_at, was_queued: true, ..Self::new(deadline, now) }
     }
 
     /// Nothing goes on after the deadline, patches neither.
