@@ -240,6 +240,13 @@ fn without_mend_l11_what_comes_back_from_a_queue_at_once_overtakes_a_later_push_
 }
 
 #[test]
+fn without_mend_l12_the_clock_of_whoever_forwards_a_push_is_ahead_and_loses_its_place() {
+    for seed in [551_211, 562_976] {
+        holds(seed);
+    }
+}
+
+#[test]
 fn a_list_after_many_quick_failures_keeps_no_interval_without_a_commit_for_long() {
     for seed in [312_407, 321_103] {
         holds(seed);

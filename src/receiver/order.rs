@@ -20,8 +20,8 @@ use crate::{
 /// How long a push waits for the one between what is announced and itself, counted from when it was received.
 const WAIT_FOR_THE_ONE_BETWEEN: SignedDuration = SignedDuration::from_secs(1);
 
-/// By how many seconds the clocks of two processes may differ.
-const SKEW: i64 = 1;
+/// By how much the clocks of two processes may differ.
+pub(super) const SKEW: SignedDuration = SignedDuration::from_secs(1);
 
 /// Whose turn it is at a GitRepo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,14 +157,15 @@ impl Announced {
     /// Some process announced it that received it at `time`, a whole second; Fleet before 0.15.3 does not keep it.
     fn at(time: Option<Timestamp>, seen: Seen, times: Times) -> Self {
         let (received, looked) = (times.received.as_second(), times.looked.as_second());
+        let skew = SKEW.as_secs();
         // One announcement too many does no harm where Fleet asks Git for the head; one too few does.
         let (perhaps_later, in_the_end) = match time.map(Timestamp::as_second) {
             // What was yet to come when it was seen first is no time: the clocks differ. By a second they always may.
             Some(at) if at > received && at <= looked => return Self::Later,
-            Some(at) if at > received + SKEW && at <= looked + SKEW => return Self::Later,
+            Some(at) if at > received + skew && at <= looked + skew => return Self::Later,
             // Of two pushes in one second the other was announced, and ours does not begin where it ends: ours leads there.
             Some(at) if at == received && (seen.late || seen.moved_on) => (true, Turn::Superseded),
-            Some(at) => (at + SKEW >= received, Turn::Announce),
+            Some(at) => (at + skew >= received, Turn::Announce),
             None => (true, Turn::Announce),
         };
         Self::Unclear { perhaps_later, in_the_end }

@@ -11,7 +11,7 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::order::Times;
+use super::order::{SKEW, Times};
 use crate::{cluster::DEADLINE, outcome::Standing};
 
 /// What is kept of the deadline, a quarter at most, for the other GitRepos while a secret or a namespace cannot be read.
@@ -91,14 +91,15 @@ impl Progress {
         }
     }
 
-    /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`.
+    /// `received` a while ago, and waited since; the time of its proof is judged as of `judged_at`. Who received it may have
+    /// a clock that is ahead, and not by more than clocks are: what is yet to come would beat every push until then.
     pub fn redelivery(
         deadline: Instant,
         received: Timestamp,
         judged_at: Timestamp,
         now: Timestamp,
     ) -> Self {
-        let received = received.min(now);
+        let received = received.min(now.checked_add(SKEW).unwrap_or(now));
         Self { received, judged_at, was_queued: true, ..Self::new(deadline, now) }
     }
 
@@ -197,5 +198,28 @@ impl Progress {
         }
         let retry_until = self.deadline.max(Instant::now() + LEAST_PATCH_TIME);
         Limits { retry_until, end: retry_until + LAST_ATTEMPT_TIME }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_received_by_a_clock_that_is_ahead_keeps_its_place_and_nothing_comes_from_tomorrow()
+     {
+        let now = Timestamp::UNIX_EPOCH;
+        let received_in = |time: SignedDuration| {
+            let received = now.checked_add(time).expect("a time");
+            let progress = Progress::redelivery(Instant::now(), received, now, now);
+            progress.received().duration_since(now)
+        };
+        for (said, taken) in
+            [(-5_000, -5_000), (0, 0), (400, 400), (1_000, 1_000), (86_400_000, 1_000)]
+        {
+            let (said, taken) =
+                (SignedDuration::from_millis(said), SignedDuration::from_millis(taken));
+            assert_eq!(received_in(said), taken);
+        }
     }
 }
