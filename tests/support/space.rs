@@ -37,7 +37,8 @@ pub struct Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.kubeconfig);
+        // With what others made of the kubeconfig, beside it.
+        let _ = self.kubeconfig.parent().map(std::fs::remove_dir_all);
     }
 }
 
@@ -119,12 +120,14 @@ impl Space {
 
     fn new(server: Server, admin: Client, url: String, token: String) -> Self {
         let number = SPACES.fetch_add(1, Ordering::Relaxed);
+        let folder =
+            std::env::temp_dir().join(format!("fleet-webhook-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
         Self {
             fleet: format!("t{number}-fleet"),
             apps: format!("t{number}-apps"),
             repository: format!("acme/t{number}"),
-            kubeconfig: std::env::temp_dir()
-                .join(format!("fleet-webhook-{}-{number}.kubeconfig", std::process::id())),
+            kubeconfig: folder.join("kubeconfig"),
             admin,
             url,
             token,
