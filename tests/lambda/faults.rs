@@ -1,13 +1,16 @@
 //! What may happen on the way to the API server: a function loses no push by it.
 
+use std::time::Duration;
+
 use reqwest::Method;
 use serde_json::json;
+use tokio::time::sleep;
 
 use crate::{
     on_both,
     support::{
         between::{Between, Fate},
-        github::{NEW, SECRET},
+        github::{NEW, NEWER, OLD, SECRET},
         lambda::Lambda,
         space::Space,
     },
@@ -17,7 +20,11 @@ on_both!(
     #[ignore = "needs the Lambda emulator: tests/README.md"]
     a_read_or_patch_that_is_refused_swallowed_lost_or_cut_costs_no_push,
     a_secret_that_cannot_be_read_stops_no_gitrepo_that_another_governs,
+    connections_on_which_nobody_is_known_any_more_cost_no_push,
 );
+
+/// How old the way to the cluster has to be to be looked for again.
+const LOOKED_FOR_AGAIN: Duration = Duration::from_millis(10_100);
 
 /// More often than a function asks for anything in its time.
 const EACH_TIME: usize = 50;
@@ -79,4 +86,25 @@ async fn a_secret_that_cannot_be_read_stops_no_gitrepo_that_another_governs(spac
         assert_eq!(answer.body["patched"][0]["name"], governed, "{secret} {}", lambda.log());
         assert_eq!(space.commit(governed).await.as_deref(), Some(NEW), "{secret}");
     }
+}
+
+/// As an API server answers that was taken out of service and still runs: what a function keeps open between its events
+/// does not end by itself.
+async fn connections_on_which_nobody_is_known_any_more_cost_no_push(space: &Space) {
+    space.gitrepo("shop", space.follows_main()).await;
+    space.github_secret().await;
+    let between = Between::start(space).await;
+    let variables = [("KUBECONFIG", &*between.kubeconfig), ("FLEET_NAMESPACE", &*space.fleet)];
+    let lambda = Lambda::start(&variables).await;
+    assert_eq!(lambda.push(space, SECRET, OLD).await.outcome(), "accepted", "{}", lambda.log());
+
+    sleep(LOOKED_FOR_AGAIN).await;
+    between.disown();
+
+    assert_eq!(lambda.push(space, SECRET, NEW).await.outcome(), "accepted", "{}", lambda.log());
+    assert_eq!(space.commit("shop").await.as_deref(), Some(NEW));
+    let refused = between.disowned();
+    assert!(refused > 0, "it asked on no connection that was open");
+    assert_eq!(lambda.push(space, SECRET, NEWER).await.outcome(), "accepted", "{}", lambda.log());
+    assert_eq!(between.disowned(), refused, "none of them is used any more");
 }
